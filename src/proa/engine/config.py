@@ -1,0 +1,166 @@
+"""What a user asks for: the container's configuration, as data.
+
+The command line, the HTTP API and the Python API all fill a :class:`ContainerConfig`; it is stored
+with the container and never changed by running it. Names follow Docker's ``Config`` and
+``HostConfig`` (Engine API 1.51) in snake case; units are in the names. ``None`` and empty mean "the
+image's or the engine's default".
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Pull = Literal["missing", "always", "never"]
+
+
+class MountConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One ``-v``, ``--mount`` or ``--tmpfs``.
+
+    Attributes:
+        type: ``bind`` (source is an absolute host path), ``volume`` (source is a volume name, empty
+            for anonymous) or ``tmpfs``.
+        target: absolute path inside the container.
+        propagation: ``private|rprivate|slave|rslave|shared|rshared``.
+        create_source: make a missing bind source as a directory (``-v`` does, ``--mount`` refuses).
+    """
+
+    type: Literal["bind", "volume", "tmpfs"]
+    target: str
+    source: str = ""
+    readonly: bool = False
+    propagation: str = "rprivate"
+    create_source: bool = False
+    recursive: bool = True
+    tmpfs_size_bytes: int = 0
+    tmpfs_mode: int = 0o1777
+    tmpfs_options: tuple[str, ...] = ()
+    volume_nocopy: bool = False
+    volume_subpath: str = ""
+
+
+class ThrottleDevice(msgspec.Struct, frozen=True):
+    """A limit of one block device: its host path and bytes or operations a second."""
+
+    path: str
+    rate: int
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Limits; 0 means "not limited" except where said.
+
+    Attributes:
+        memory_swap_bytes: memory plus swap, -1 unlimited, 0 twice the memory (Docker's rule).
+        nano_cpus: CPUs in units of 1e-9 (``--cpus 1.5`` is 1500000000).
+        pids_limit: None for the engine's default, -1 for unlimited.
+    """
+
+    memory_bytes: int = 0
+    memory_swap_bytes: int = 0
+    memory_reservation_bytes: int = 0
+    nano_cpus: int = 0
+    cpu_shares: int = 0
+    cpu_period_us: int = 0
+    cpu_quota_us: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: int | None = None
+    blkio_weight: int = 0
+    device_read_bps: tuple[ThrottleDevice, ...] = ()
+    device_write_bps: tuple[ThrottleDevice, ...] = ()
+    device_read_iops: tuple[ThrottleDevice, ...] = ()
+    device_write_iops: tuple[ThrottleDevice, ...] = ()
+    oom_kill_disable: bool = False
+
+
+class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``--restart``: ``no``, ``always``, ``unless-stopped``, ``on-failure`` (with a retry count)."""
+
+    name: Literal["no", "always", "unless-stopped", "on-failure"] = "no"
+    maximum_retry_count: int = 0
+
+
+class LogConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``--log-driver`` and ``--log-opt``. Drivers: ``json-file``, ``none``."""
+
+    driver: str = "json-file"
+    options: dict[str, str] = {}
+
+
+class Ulimit(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``--ulimit``: name without RLIMIT_ (``nofile``), -1 for unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class DeviceMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``--device``: host path, path inside, and the subset of ``rwm`` that is allowed."""
+
+    host_path: str
+    container_path: str
+    permissions: str = "rwm"
+
+
+class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A container as its user asked for it.
+
+    Attributes:
+        image: the words of the user (``debian:bookworm``), resolved when the container is created.
+        command: arguments after the image; empty: the image's Cmd.
+        entrypoint: None: the image's; empty tuple: none (``--entrypoint ""``).
+        env: ``NAME=value`` in order; later ones win.
+        user: ``user[:group]`` by name or number, empty: the image's.
+        stop_timeout_s: None: 10 seconds.
+        network_mode: ``none``, ``host``, ``default``, ``container:ID`` or a network's name.
+        userns_mode: empty: a user namespace of its own; ``host``: the host's.
+        security_options: Docker's words: ``no-new-privileges=false``, ``seccomp=unconfined`` ...
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    hostname: str = ""
+    domainname: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    tty: bool = False
+    open_stdin: bool = False
+    stop_signal: str = ""
+    stop_timeout_s: int | None = None
+    auto_remove: bool = False
+    init: bool = False
+    readonly_rootfs: bool = False
+    mounts: tuple[MountConfig, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    shm_size_bytes: int = 0
+    resources: Resources = Resources()
+    cgroup_parent: str = ""
+    network_mode: str = "default"
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts_mode: str = ""
+    userns_mode: str = ""
+    cgroupns_mode: str = ""
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    security_options: tuple[str, ...] = ()
+    devices: tuple[DeviceMapping, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    sysctls: dict[str, str] = {}
+    ulimits: tuple[Ulimit, ...] = ()
+    oom_score_adj: int = 0
+    restart: RestartPolicy = RestartPolicy()
+    log: LogConfig = LogConfig()
+    isolation: Literal["process", "vm"] = "process"
+    platform: str = ""
