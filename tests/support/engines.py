@@ -1,0 +1,178 @@
+"""Engines for tests: their own root and run directory, the command line as a subprocess.
+
+State goes on a real disk under a short path: overlayfs refuses a tmpfs upper with some features,
+and a unix socket's path has 107 bytes. ``PROA_TEST_DIR`` overrides the place.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+COMMAND_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 5.0
+
+
+class Completed(NamedTuple):
+    """A finished command; output is decoded as UTF-8 with surrogate escapes."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def launcher() -> list[str]:
+    """Return the argv in front of the command line's words, as a user's shell would run it."""
+    installed = os.path.join(os.path.dirname(sys.executable), "proa")
+    if os.access(installed, os.X_OK):
+        return [installed]
+    return [sys.executable, os.path.join(os.getcwd(), "scripts", "proa")]
+
+
+class Proa:
+    """The command line on one engine root.
+
+    Attributes:
+        root: state directory (``PROA_ROOT``).
+        run_dir: volatile directory (``PROA_RUN``).
+    """
+
+    def __init__(self, root: str, run_dir: str) -> None:
+        self.root = root
+        self.run_dir = run_dir
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a command on this engine."""
+        return {**os.environ, "PROA_ROOT": self.root, "PROA_RUN": self.run_dir, **(extra or {})}
+
+    def __call__(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+        cwd: str | None = None,
+    ) -> Completed:
+        """Run ``proa <words>`` to its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end in time; it was killed.
+        """
+        done = subprocess.run(
+            [*launcher(), *words],
+            input=stdin,
+            capture_output=True,
+            env=self.environment(env),
+            timeout=timeout_s,
+            cwd=cwd,
+            check=False,
+        )
+        return Completed(
+            done.returncode,
+            done.stdout.decode("utf-8", "surrogateescape"),
+            done.stderr.decode("utf-8", "surrogateescape"),
+        )
+
+    def ok(self, *words: str, **options: Any) -> str:
+        """Run ``proa <words>``, assert exit code 0, return its output without the last newline."""
+        done = self(*words, **options)
+        assert done.code == 0, f"proa {' '.join(words)} gave {done.code}: {done.stderr}"
+        return done.stdout.removesuffix("\n")
+
+    def spawn(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start ``proa <words>`` with pipes on 0, 1, 2; use it as a context manager."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        env = self.environment(options.pop("env", None))
+        return subprocess.Popen([*launcher(), *words], **{**pipes, **options}, env=env)
+
+    def containers(self) -> list[str]:
+        """Return the ids of all containers, running or not; none where no state exists yet."""
+        if not os.path.exists(os.path.join(self.root, "proa.db")):
+            return []
+        return self.ok("ps", "-a", "-q", "--no-trunc").split()
+
+    def remove_all(self) -> list[str]:
+        """Remove every container; return the ids that were there."""
+        ids = self.containers()
+        if ids:
+            self.ok("rm", "-f", *ids)
+        return ids
+
+
+@contextmanager
+def temporary_root() -> Iterator[Proa]:
+    """Give an engine with an empty root; its processes are ended and its files removed after."""
+    base = tempfile.mkdtemp(prefix="proa-t-", dir=os.environ.get("PROA_TEST_DIR", "/var/tmp"))
+    proa = Proa(os.path.join(base, "root"), os.path.join(base, "run"))
+    try:
+        yield proa
+    finally:
+        end_processes(proa.run_dir)
+        shutil.rmtree(base)
+
+
+def processes(run_dir: str) -> list[int]:
+    """Return the pids of the engine's own processes (zygote, workers, supervisors) on ``run_dir``.
+
+    They are known by ``PROA_RUN`` in the environment they were executed with; a container's
+    processes have an environment of their own.
+    """
+    marker = f"PROA_RUN={run_dir}".encode()
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if marker in file.read().split(b"\0"):
+                    found.append(int(name))
+        except OSError:  # it ended, or belongs to another user
+            continue
+    return sorted(found)
+
+
+def supervisors(proa: Proa) -> list[int]:
+    """Return the pids that hold something open below ``containers/``."""
+    prefix = os.path.join(proa.root, "containers") + os.sep
+    return [pid for pid in processes(proa.run_dir) if _holds_below(pid, prefix)]
+
+
+def _holds_below(pid: int, prefix: str) -> bool:
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for fd in fds:
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}").startswith(prefix):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def end_processes(run_dir: str) -> None:
+    """Kill the engine's processes on ``run_dir`` and wait for their end, bounded."""
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while (pids := processes(run_dir)) and time.monotonic() < deadline:
+        handles = []
+        for pid in pids:
+            try:
+                handles.append(os.pidfd_open(pid))
+            except ProcessLookupError:
+                continue
+        for handle in handles:
+            try:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            os.close(handle)
+        time.sleep(0.01)  # not our children: their end can only be seen in /proc
