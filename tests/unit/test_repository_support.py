@@ -79,9 +79,10 @@ def test_a_missing_capability_skips_unless_promised(
     (tmp_path / "test_needy.py").write_text(
         "import pytest\n\n@pytest.mark.requires('no-such-program')\ndef test_it(): pass\n"
     )
+    plugins = ("-p", "tests.conftest", "-p", "no:cacheprovider")
+    config = ("-c", f"{ROOT}/pyproject.toml", "--rootdir", ROOT)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-c", f"{ROOT}/pyproject.toml", "--rootdir", ROOT]
-        + ["-p", "tests.conftest", "-p", "no:cacheprovider", str(tmp_path)],
+        [sys.executable, "-m", "pytest", "-q", *config, *plugins, str(tmp_path)],
         env={**os.environ, "PROA_TEST_PROMISES": promises},
         cwd=ROOT,
         capture_output=True,
