@@ -1,0 +1,65 @@
+"""What /proc says about processes and the boot.
+
+Sources: proc_pid_stat(5), proc_sys_kernel(5).
+"""
+
+from __future__ import annotations
+
+import os
+
+_START_TIME_FIELD = 22
+
+
+def read_start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot; with the boot id it names it for good.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    text = _read(f"/proc/{pid}/stat")
+    # comm may hold spaces and parentheses; the last ')' ends it.
+    fields = text[text.rindex(b")") + 2 :].split()
+    return int(fields[_START_TIME_FIELD - 3])
+
+
+def read_boot_id() -> str:
+    """Random id of this boot of the machine (36 characters)."""
+    return _read("/proc/sys/kernel/random/boot_id").strip().decode("ascii")
+
+
+def read_status(pid: int | str) -> dict[str, str]:
+    """``/proc/PID/status`` as a mapping of its labels.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is no such process.
+    """
+    rows = _read(f"/proc/{pid}/status").decode("utf-8", "replace").splitlines()
+    return {label: value.strip() for label, _, value in (row.partition(":") for row in rows)}
+
+
+def write_process_file(pid: int, name: str, value: str) -> None:
+    """Write ``/proc/PID/<name>`` in one write(2), as uid_map, gid_map and oom_score_adj demand.
+
+    Raises:
+        OSError: the kernel refused the value or the access; ``filename`` names the file.
+    """
+    path = f"/proc/{pid}/{name}"
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode("ascii"))
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while chunk := os.read(fd, 65536):
+            parts.append(chunk)
+    finally:
+        os.close(fd)
+    return b"".join(parts)
