@@ -1,14 +1,14 @@
 """Classic BPF, as seccomp(2) takes it: an assembler that builds programs from their end.
 
 A classic BPF program only jumps forward and its conditional jumps reach 255 instructions. Emitting
-the last instruction first makes every jump's target known when the jump is written, so that one pass
-is enough: where a target is out of reach the assembler puts a copy of it (a return) or a long jump
-(anything else) within reach.
+the last instruction first makes every jump's target known when the jump is written, so that one
+pass is enough: where a target is out of reach the assembler puts a copy of it (a return) or a long
+jump (anything else) within reach.
 
 Only what the kernel's seccomp checker accepts is here (``seccomp_check_filter`` in
 ``kernel/seccomp.c``): 32-bit loads from ``struct seccomp_data``, jumps, AND and RET. Loads of the
-call's number and architecture, jumps and returns are also what the kernel can evaluate ahead of time:
-system calls that it proves always allowed skip the filter altogether (Linux 5.11).
+call's number and architecture, jumps and returns are also what the kernel can evaluate ahead of
+time: system calls that it proves always allowed skip the filter altogether (Linux 5.11).
 
 Sources: ``Documentation/networking/filter.rst``, ``linux/filter.h``, ``linux/seccomp.h``.
 """
@@ -16,7 +16,6 @@ Sources: ``Documentation/networking/filter.rst``, ``linux/filter.h``, ``linux/se
 from __future__ import annotations
 
 import struct
-import sys
 
 LD_W_ABS = 0x20
 ALU_AND_K = 0x54
@@ -34,14 +33,13 @@ INSTRUCTION_BYTES = 8
 """Size of ``struct sock_filter``."""
 
 _REACH = 255
-_BIG_ENDIAN = sys.byteorder == "big"
 
 
 class Assembler:
     """Builds one program from its end.
 
-    A *label* is what the emitting methods return: the address of an instruction that later (that is,
-    earlier in the program) instructions may jump to. Labels stay valid.
+    A *label* is what the emitting methods return: the address of an instruction that instructions
+    emitted later (and so earlier in the program) may jump to. Labels stay valid.
     """
 
     def __init__(self) -> None:
@@ -91,15 +89,16 @@ class Assembler:
         return here + 1
 
     def pack(self) -> bytes:
-        """Return the program as an array of ``struct sock_filter``; the last label emitted is first.
+        """Return the program as an array of ``struct sock_filter``; the last emitted is first.
 
         Raises:
             ValueError: it is longer than :data:`MAX_INSTRUCTIONS`.
         """
         if len(self._code) > MAX_INSTRUCTIONS:
             raise ValueError(f"{len(self._code)} instructions, {MAX_INSTRUCTIONS} are possible")
-        packed = struct.pack(f"={len(self._code)}Q", *reversed(self._code))
-        return _swap_fields(packed) if _BIG_ENDIAN else packed
+        # Composed as integers, which is struct sock_filter on little-endian machines: all that Proa
+        # has system call tables for.
+        return struct.pack(f"<{len(self._code)}Q", *reversed(self._code))
 
     def _emit(self, instruction: int) -> int:
         self._code.append(instruction)
@@ -116,12 +115,3 @@ class Assembler:
         if instruction & 0xFFFF == RET_K:
             return self.ret(instruction >> 32)
         return self._emit(JMP_JA | (len(self._code) - label) << 32)
-
-
-def _swap_fields(packed: bytes) -> bytes:
-    """Put the fields of instructions composed as 64-bit integers in a big-endian machine's order."""
-    fields = (
-        (word & 0xFFFF, word >> 16 & 0xFF, word >> 24 & 0xFF, word >> 32)
-        for (word,) in struct.iter_unpack("=Q", packed)
-    )
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in fields)

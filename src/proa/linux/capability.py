@@ -141,12 +141,12 @@ def parse_status(status: bytes) -> CapabilitySets:
 
 
 def encode_capset_header(pid: int = 0) -> bytes:
-    """Return capset(2)'s first argument, ``struct __user_cap_header_struct``; pid 0 is the caller."""
+    """Return ``struct __user_cap_header_struct`` for capset(2); pid 0 is the caller."""
     return struct.pack("=Ii", VERSION_3, pid)
 
 
 def encode_capset_data(*, effective: int, permitted: int, inheritable: int) -> bytes:
-    """Return capset(2)'s second argument: two ``struct __user_cap_data_struct``, lower bits first."""
+    """Return two ``struct __user_cap_data_struct`` for capset(2), lower bits first."""
     low = 0xFFFFFFFF
     return struct.pack(
         "=6I",

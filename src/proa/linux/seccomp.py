@@ -6,6 +6,7 @@ Sources: ``linux/seccomp.h``, ``linux/audit.h``, seccomp(2).
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 
 # Return values of a filter; the upper 16 bits are the action, the lower 16 its datum.
@@ -47,6 +48,11 @@ _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "i686": 354, "i386": 354, "armv7l
 _syscall: Callable[..., int] | None = None
 
 
+def pack_fprog(program_bytes: int, address: int) -> bytes:
+    """Return ``struct sock_fprog`` for a packed program of that size in bytes at that address."""
+    return struct.pack("@HP", program_bytes // 8, address)
+
+
 def set_mode_filter(program: bytes, flags: int = 0) -> int:
     """Load a filter into the calling thread; it can never be removed.
 
@@ -58,27 +64,23 @@ def set_mode_filter(program: bytes, flags: int = 0) -> int:
         The listener's descriptor (close-on-exec) with ``FILTER_FLAG_NEW_LISTENER``, else 0.
 
     Raises:
-        OSError: EACCES without no_new_privs and CAP_SYS_ADMIN, EINVAL for a program or flag that this
-            kernel does not take.
+        OSError: EACCES without no_new_privs and CAP_SYS_ADMIN, EINVAL for a program or flag that
+            this kernel does not take.
     """
     import ctypes
 
     global _syscall
     if _syscall is None:
         _syscall = ctypes.CDLL(None, use_errno=True).syscall
-        _syscall.restype = ctypes.c_long  # type: ignore[attr-defined]
+        _syscall.restype = ctypes.c_long
     instructions = ctypes.create_string_buffer(program, len(program))
-
-    class SockFprog(ctypes.Structure):
-        _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-    fprog = SockFprog(len(program) // 8, ctypes.addressof(instructions))
+    fprog = pack_fprog(len(program), ctypes.addressof(instructions))
     number = _SYS_SECCOMP[os.uname().machine]
     result = _syscall(
         ctypes.c_long(number),
         ctypes.c_long(SET_MODE_FILTER),
         ctypes.c_ulong(flags),
-        ctypes.byref(fprog),
+        ctypes.c_char_p(fprog),
     )
     if result < 0:
         error = ctypes.get_errno()

@@ -1,8 +1,9 @@
 """System call names to numbers, for the architectures whose seccomp filters Proa compiles.
 
-Tables are loaded when a filter is first compiled and never before: the zygote that serves containers
-with a ready filter pays nothing for them. Architectures are named as libseccomp names them without
-the prefix, in lower case: ``x86_64``, ``x86`` (i386), ``x32``, ``aarch64``, ``arm`` (EABI).
+Tables are loaded when a filter is first compiled and never before: a process that only starts
+containers with a ready filter pays nothing for them. Architectures are named as libseccomp names
+them without the prefix, in lower case: ``x86_64``, ``x86`` (i386), ``x32``, ``aarch64``, ``arm``
+(EABI).
 
 Names are the kernel's (``asm/unistd.h``); x32 numbers are without their marker bit 0x40000000.
 """
