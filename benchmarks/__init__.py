@@ -1,0 +1,1 @@
+"""Benchmarks: Proa and the peers that are installed, interleaved in one run."""
