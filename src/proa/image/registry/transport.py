@@ -200,13 +200,7 @@ def _port(target: urllib3.util.Url) -> int:
 def _translate(error: urllib3.exceptions.HTTPError, target: urllib3.util.Url) -> Unavailable:
     """Say which host failed and how; the URL itself may hold a signature and is left out."""
     place = target.netloc or "the registry"
-    reason: BaseException = error
-    while True:
-        inner = getattr(reason, "reason", None)
-        inner = inner if isinstance(inner, BaseException) else reason.__cause__
-        if inner is None or inner is reason:
-            break
-        reason = inner
+    reason = _innermost(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Untrusted(
             f"the certificate of {place} is not trusted: {reason.verify_message}",
@@ -223,6 +217,14 @@ def _translate(error: urllib3.exceptions.HTTPError, target: urllib3.util.Url) ->
     if isinstance(error, urllib3.exceptions.IncompleteRead):
         return Unavailable(f"the connection to {place} was cut in the middle of an answer")
     return Unavailable(f"the connection to {place} broke: {_words(reason)}")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return what urllib3 wrapped: it keeps it as ``reason``, as an argument, or as the cause."""
+    for inner in (getattr(error, "reason", None), *reversed(error.args), error.__cause__):
+        if isinstance(inner, BaseException) and inner is not error:
+            return _innermost(inner)
+    return error
 
 
 def _words(error: BaseException) -> str:

@@ -1,0 +1,154 @@
+"""Logging in and out of a registry, and searching one."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+import msgspec
+
+from proa.errors import NotFound, ProaError, Unauthorized
+from proa.image.registry.answers import printable, read_limited
+from proa.image.registry.client import Client, Request
+from proa.image.registry.credentials import Credentials, CredentialStore
+from proa.image.registry.hosts import HUB, Registries, load_registries
+from proa.oci.codec import MAX_DOCUMENT_BYTES, decode_json
+
+_HUB_SEARCH = "https://index.docker.io/v1/search"
+_HUB_LIMIT = 100
+_CATALOG_PAGE = 1000
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One repository that a search found, named as it can be pulled."""
+
+    name: str
+    description: str = ""
+    stars: int = 0
+    is_official: bool = False
+
+
+class _HubResult(msgspec.Struct, frozen=True):
+    name: str
+    description: str | None = None
+    star_count: int = 0
+    is_official: bool = False
+
+
+class _HubResults(msgspec.Struct, frozen=True):
+    results: list[_HubResult] = []
+
+
+class _Catalog(msgspec.Struct, frozen=True):
+    repositories: list[str] | None = None
+
+
+def log_in(
+    registry: str,
+    username: str,
+    password: str,
+    *,
+    store: CredentialStore | None = None,
+    registries: Registries | None = None,
+) -> str:
+    """Check credentials with the registry, then store them; nothing is stored when refused.
+
+    Where the registry's token server offers an identity token, that is stored instead of the
+    password.
+
+    Args:
+        registry: as references spell it (``docker.io``, ``host:port``).
+        username, password: what the user typed.
+        store: None for Docker's ``config.json``.
+        registries: None for the settings files.
+
+    Returns:
+        The credential helper that keeps them, or empty for the file.
+
+    Raises:
+        Unauthorized: the registry refused them.
+        Forbidden: they would have gone over plain HTTP.
+    """
+    store = store or CredentialStore()
+    given = Credentials(username=username, password=password)
+    client = Client(load_registries() if registries is None else registries, given)
+    endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
+    doing = f"cannot log in to {registry}"
+    try:
+        client.send(endpoint, Request(method="GET", doing=doing, offline=True)).close()
+        token = client.get_authenticator(endpoint).identity_token
+    except Unauthorized as error:
+        raise Unauthorized(f"{doing}: the user name or password is wrong") from error
+    finally:
+        client.close()
+    kept = Credentials(username=username, identity_token=token) if token else given
+    return store.save(registry, kept)
+
+
+def log_out(registry: str, *, store: CredentialStore | None = None) -> bool:
+    """Forget the credentials of ``registry``; False when there were none."""
+    return (store or CredentialStore()).remove(registry)
+
+
+def search(
+    term: str, registry: str = HUB, *, limit: int = 25, client: Client | None = None
+) -> list[Found]:
+    """Find repositories by a part of their name.
+
+    The Hub is asked for its own search. Other registries have none in any standard: their catalog
+    is read and filtered, where they show it.
+
+    Raises:
+        Unsupported, NotFound, Unauthorized: the registry does not show its catalog.
+    """
+    own = client is None
+    client = client or Client()
+    try:
+        return (
+            _search_hub(client, term, limit)
+            if registry == HUB
+            else _search_catalog(client, registry, term, limit)
+        )
+    finally:
+        if own:
+            client.close()
+
+
+def _search_hub(client: Client, term: str, limit: int) -> list[Found]:
+    endpoint = client.registries.get_endpoints("index.docker.io", for_push=True)[0]
+    query = urlencode({"q": term, "n": min(limit, _HUB_LIMIT)})
+    doing = f"cannot search for {term}"
+    answer = client.send(
+        endpoint, Request(method="GET", location=f"{_HUB_SEARCH}?{query}", doing=doing)
+    )
+    found = decode_json(read_limited(answer, MAX_DOCUMENT_BYTES, doing), _HubResults, doing)
+    return [
+        Found(
+            name=printable(one.name),
+            description=printable(one.description or ""),
+            stars=one.star_count,
+            is_official=one.is_official,
+        )
+        for one in found.results[:limit]
+    ]
+
+
+def _search_catalog(client: Client, registry: str, term: str, limit: int) -> list[Found]:
+    endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
+    doing = f"cannot search {registry}"
+    request = Request(
+        method="GET",
+        target=f"_catalog?n={_CATALOG_PAGE}",
+        doing=doing,
+        scope="registry:catalog:*",
+    )
+    try:
+        answer = client.send(endpoint, request)
+    except NotFound as error:
+        raise _no_catalog(registry, error) from error
+    catalog = decode_json(read_limited(answer, MAX_DOCUMENT_BYTES, doing), _Catalog, doing)
+    names = [name for name in catalog.repositories or () if term in name]
+    return [Found(name=f"{registry}/{printable(name)}") for name in names[:limit]]
+
+
+def _no_catalog(registry: str, error: ProaError) -> NotFound:
+    return NotFound(f"{registry} does not show its catalog", error.hint)
