@@ -1,0 +1,28 @@
+"""The driver ``none``: what the container writes goes only to attached clients."""
+
+from __future__ import annotations
+
+from proa.engine.logs.driver import Stream
+
+
+class NullWriter:
+    """Drops everything. Implements :class:`proa.engine.logs.driver.LogWriter`."""
+
+    @property
+    def error(self) -> str:
+        """Empty: nothing can fail."""
+        return ""
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Zero: nothing was promised."""
+        return 0
+
+    def write(self, stream: Stream, data: bytes, time_ns: int) -> None:
+        """Do nothing."""
+
+    def flush(self, time_ns: int) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
