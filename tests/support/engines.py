@@ -122,19 +122,18 @@ def temporary_root() -> Iterator[Proa]:
 def processes(run_dir: str) -> list[int]:
     """Return the pids of the engine's own processes (zygote, workers, supervisors) on ``run_dir``.
 
-    They are known by ``PROA_RUN`` in the environment they were executed with; a container's
-    processes have an environment of their own.
+    They are forks of one zygote, whose command line names its directories.
     """
-    marker = f"PROA_RUN={run_dir}".encode()
+    marker = repr(run_dir).encode()
     found = []
     for name in os.listdir("/proc"):
         if not name.isdecimal() or int(name) == os.getpid():
             continue
         try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                if marker in file.read().split(b"\0"):
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                if marker in file.read():
                     found.append(int(name))
-        except OSError:  # it ended, or belongs to another user
+        except OSError:  # it ended
             continue
     return sorted(found)
 
