@@ -15,13 +15,13 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from proa.errors import Invalid, NotFound, Unavailable, from_os_error
+from proa.fs.atomicfile import save_file
 from proa.image.registry.hosts import HUB
 
 # The key under which every Docker client keeps the Hub's credentials.
@@ -137,16 +137,7 @@ class CredentialStore:
         path = os.path.realpath(self.path)
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            descriptor, staged = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".config.json")
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(configuration, file, indent="\t")
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.rename(staged, path)
-            except BaseException:
-                os.unlink(staged)
-                raise
+            save_file(path, json.dumps(configuration, indent="\t").encode(), mode=0o600)
         except OSError as error:
             raise from_os_error(error, f"cannot save the credentials in {path}") from error
 
@@ -207,7 +198,7 @@ def _decode(entry: dict[str, Any], registry: str) -> Credentials:
     encoded = entry.get("auth")
     if encoded:
         try:
-            pair = base64.b64decode(str(encoded)).decode()
+            pair = base64.b64decode(str(encoded), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             raise Invalid(f"the stored credentials of {registry} are not base64") from None
         username, _, password = pair.partition(":")
