@@ -1,0 +1,1 @@
+"""``proa container``: one module a verb, each with its ``COMMAND`` and ``execute``."""

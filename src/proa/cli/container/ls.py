@@ -1,0 +1,124 @@
+"""``proa ps``: the containers."""
+
+from __future__ import annotations
+
+import time
+
+from proa import units
+from proa.cli.invocation import Invocation
+from proa.cli.kinds import BOOL, FILTER, filters, read_int, scalar
+from proa.cli.parser import Command, Flag
+from proa.cli.render import (
+    FORMAT,
+    NO_TRUNC,
+    Listing,
+    Row,
+    quote,
+    short_id,
+    show_listing,
+    truncate,
+)
+from proa.cli.times import created_at, since
+from proa.engine.model import ContainerRecord, ContainerState
+
+ALL = Flag("all", BOOL, "Show all containers (default shows just running)", short="a")
+FILTERS = Flag("filter", FILTER, "Filter output based on conditions provided", short="f")
+LAST = Flag(
+    "last", scalar("int", read_int, -1), "Show n last created containers (includes all states)", "n"
+)
+LATEST = Flag("latest", BOOL, "Show the latest created container (includes all states)", short="l")
+QUIET = Flag("quiet", BOOL, "Only display container IDs", short="q")
+SIZE = Flag("size", BOOL, "Display total file sizes", short="s")
+
+COMMAND = Command(
+    words="container ls",
+    usage="[OPTIONS]",
+    summary="List containers",
+    flags=(ALL, FILTERS, FORMAT, LAST, LATEST, NO_TRUNC, QUIET, SIZE),
+)
+
+_HEADINGS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "RunningFor": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Status": "STATUS",
+    "State": "STATE",
+    "Ports": "PORTS",
+    "Names": "NAMES",
+    "Size": "SIZE",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "Networks": "NETWORKS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Platform": "PLATFORM",
+}
+_SHOWN = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+_COMMAND_LENGTH = 20
+_MOUNT_LENGTH = 15
+
+
+def execute(call: Invocation) -> int:
+    """List running containers, or all of them."""
+    last = 1 if call[LATEST] else max(call[LAST], 0)
+    records = call.engine.containers.list(all=call[ALL], filters=filters(call[FILTERS]), last=last)
+    text = call[FORMAT]
+    sized = call[SIZE] or ".Size" in text
+    now_ns = time.time_ns()
+    rows = [
+        _row(record, now_ns, _size(call, record) if sized else "", full=call[NO_TRUNC])
+        for record in records
+    ]
+    shown = (*_SHOWN, "Size") if call[SIZE] else _SHOWN
+    listing = Listing(headings=_HEADINGS, shown=shown, rows=rows)
+    show_listing(call.io, listing, text, quiet=call[QUIET])
+    return 0
+
+
+def _row(record: ContainerRecord, now_ns: int, size: str, *, full: bool) -> Row:
+    config = record.config
+    command = " ".join((record.path, *record.args)).strip()
+    mounts = [mount.source or mount.target for mount in config.mounts if mount.type != "tmpfs"]
+    labels = config.labels
+    return {
+        "ID": record.id if full else short_id(record.id),
+        "Image": config.image,
+        "Command": quote(command if full else truncate(command, _COMMAND_LENGTH)),
+        "RunningFor": since(record.created_at_ns, now_ns),
+        "CreatedAt": created_at(record.created_at_ns),
+        "Status": status_text(record.state, now_ns),
+        "State": record.state.status,
+        "Ports": "",
+        "Names": record.name,
+        "Size": size,
+        "Labels": ",".join(f"{name}={value}" for name, value in labels.items()),
+        "Label": lambda name: labels.get(name, ""),
+        "Mounts": ",".join(text if full else truncate(text, _MOUNT_LENGTH) for text in mounts),
+        "Networks": config.network_mode,
+        "LocalVolumes": str(sum(mount.type == "volume" for mount in config.mounts)),
+        "Platform": config.platform,
+    }
+
+
+def status_text(state: ContainerState, now_ns: int) -> str:
+    """Say a state as ``docker ps`` does: ``Up 2 minutes``, ``Exited (0) 3 seconds ago``."""
+    if state.status in ("running", "paused"):
+        up = units.format_duration_human((now_ns - state.started_at_ns) / units.NS_PER_S)
+        return f"Up {up} (Paused)" if state.status == "paused" else f"Up {up}"
+    if state.status == "created":
+        return "Created"
+    if state.status == "removing":
+        return "Removal In Progress"
+    if state.status == "dead":
+        return "Dead"
+    word = "Restarting" if state.status == "restarting" else "Exited"
+    return f"{word} ({state.exit_code}) {since(state.finished_at_ns, now_ns)}"
+
+
+def _size(call: Invocation, record: ContainerRecord) -> str:
+    document = call.engine.containers.inspect(record.id, size=True)
+    own, whole = document.get("SizeRw", 0), document.get("SizeRootFs", 0)
+    if not isinstance(own, int) or not isinstance(whole, int):
+        return ""
+    return f"{units.format_size(own)} (virtual {units.format_size(whole)})"

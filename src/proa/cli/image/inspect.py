@@ -1,0 +1,21 @@
+"""``proa image inspect``: everything about images as JSON."""
+
+from __future__ import annotations
+
+from proa.cli.inspecting import FORMAT, show
+from proa.cli.invocation import Invocation
+from proa.cli.parser import Command
+
+COMMAND = Command(
+    words="image inspect",
+    usage="[OPTIONS] IMAGE [IMAGE...]",
+    summary="Display detailed information on one or more images",
+    flags=(FORMAT,),
+    least=1,
+    most=None,
+)
+
+
+def execute(call: Invocation) -> int:
+    """Show each image that is there; complain about the others."""
+    return show(call, call.engine.images.inspect)

@@ -1,0 +1,145 @@
+"""``proa images``: the images, one row a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from proa import units
+from proa.cli.invocation import Invocation
+from proa.cli.kinds import BOOL, FILTER, filters
+from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
+from proa.cli.render import FORMAT, NO_TRUNC, Listing, Row, short_id, show_listing
+from proa.cli.times import created_at, since
+from proa.image.model import Image
+from proa.oci.reference import Reference, parse_reference
+
+ALL = Flag("all", BOOL, "Show all images (there are no intermediate ones)", short="a")
+DIGESTS = Flag("digests", BOOL, "Show digests")
+FILTERS = Flag(
+    "filter", FILTER, "Filter by reference=, dangling=, label=, before=, since=", short="f"
+)
+QUIET = Flag("quiet", BOOL, "Only show image IDs", short="q")
+TREE = Flag("tree", BOOL, "Not available", refusal="'proa image inspect' shows an image's layers")
+
+COMMAND = Command(
+    words="image ls",
+    usage="[OPTIONS] [REPOSITORY[:TAG]]",
+    summary="List images",
+    flags=(ALL, DIGESTS, FILTERS, FORMAT, NO_TRUNC, QUIET, TREE),
+    most=1,
+)
+
+_NONE = "<none>"
+_HEADINGS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "VirtualSize": "SIZE",
+    "Containers": "CONTAINERS",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}
+_SHOWN = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_SHOWN_DIGESTS = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+
+
+class Named(msgspec.Struct, frozen=True):
+    """An image under one of its names; None where it has none."""
+
+    image: Image
+    name: Reference | None
+
+
+Condition = Callable[[Named], bool]
+
+
+def execute(call: Invocation) -> int:
+    """List the names of images, newest image first, and images without a name."""
+    images = call.engine.images.list()
+    conditions = _filters(call)
+    now_ns = time.time_ns()
+    rows = [
+        _row(entry, now_ns, full=call[NO_TRUNC])
+        for image in images
+        for entry in _entries(image)
+        if all(holds(entry) for holds in conditions)
+    ]
+    if call[QUIET]:
+        rows = list({str(row["ID"]): row for row in rows}.values())
+    shown = _SHOWN_DIGESTS if call[DIGESTS] else _SHOWN
+    show_listing(
+        call.io,
+        Listing(headings=_HEADINGS, shown=shown, rows=rows),
+        call[FORMAT],
+        quiet=call[QUIET],
+    )
+    return 0
+
+
+def _entries(image: Image) -> list[Named]:
+    names = [Named(image, parse_reference(text)) for text in image.references]
+    return names or [Named(image, None)]
+
+
+def _row(entry: Named, now_ns: int, *, full: bool) -> Row:
+    image, reference = entry.image, entry.name
+    size = units.format_size(image.size_bytes)
+    return {
+        "ID": str(image.id) if full else short_id(str(image.id)),
+        "Repository": reference.familiar_repository if reference else _NONE,
+        "Tag": (reference.tag if reference else "") or _NONE,
+        "Digest": str(image.manifest_digest),
+        "CreatedSince": since(image.created_at_ns, now_ns),
+        "CreatedAt": created_at(image.created_at_ns),
+        "Size": size,
+        "VirtualSize": size,
+        "Containers": "N/A",
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+    }
+
+
+def _filters(call: Invocation) -> list[Condition]:
+    """The conditions of ``--filter`` and of the argument; all of them must hold."""
+    grouped = filters(call[FILTERS])
+    if call.arguments:
+        grouped.setdefault("reference", []).append(call.arguments[0])
+    return [_condition(call, kind, values) for kind, values in grouped.items()]
+
+
+def _condition(call: Invocation, kind: str, values: list[str]) -> Condition:
+    if kind == "reference":
+        return lambda entry: any(_fits(entry.name, text) for text in values)
+    if kind == "dangling":
+        wanted = values[-1].lower() in ("true", "1")
+        return lambda entry: (entry.name is None) is wanted
+    if kind == "label":
+        return lambda entry: all(_has_label(entry.image, text) for text in values)
+    if kind in ("before", "since"):
+        limit_ns = call.engine.images.get(values[-1]).created_at_ns
+        if kind == "before":
+            return lambda entry: entry.image.created_at_ns < limit_ns
+        return lambda entry: entry.image.created_at_ns > limit_ns
+    raise UsageError(f"invalid filter '{kind}'", exit_code=EXIT_FAILURE)
+
+
+def _fits(reference: Reference | None, pattern: str) -> bool:
+    """Docker's ``path.Match`` on the name as people write it, with or without the tag."""
+    if reference is None:
+        return False
+    names = (reference.familiar, reference.familiar_repository)
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
+
+
+def _has_label(image: Image, text: str) -> bool:
+    name, equals, value = text.partition("=")
+    labels = image.config.config.labels
+    return name in labels and (not equals or labels[name] == value)

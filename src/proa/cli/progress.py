@@ -1,0 +1,89 @@
+"""How far a long operation is: bars on a terminal, a line per step elsewhere.
+
+``rich`` is imported for the bars only. The engine may report from several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from proa.image.model import Progress, silent
+
+if TYPE_CHECKING:
+    from proa.cli.io import IO
+
+
+@contextmanager
+def progress_to(io: IO, *, quiet: bool = False) -> Iterator[Progress]:
+    """Give a function that shows progress on standard error for as long as the block runs."""
+    if quiet:
+        yield silent
+    elif io.is_terminal(io.stderr_fd) and io.env.get("TERM", "dumb") != "dumb":
+        with _bars(io) as progress:
+            yield progress
+    else:
+        yield LineProgress(io)
+
+
+class LineProgress:
+    """Writes every step once, when it begins."""
+
+    def __init__(self, io: IO) -> None:
+        self._io = io
+        self._seen: set[str] = set()
+
+    def __call__(
+        self,
+        step: str,
+        done_bytes: int = 0,  # noqa: ARG002 - a line says nothing about sizes
+        total_bytes: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Write ``step`` if it is new; how far it is does not matter here."""
+        if step not in self._seen:
+            self._seen.add(step)
+            self._io.err(step)
+
+
+@contextmanager
+def _bars(io: IO) -> Iterator[Progress]:
+    from os import dup, fdopen
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        SpinnerColumn,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    tasks: dict[str, TaskID] = {}
+    with fdopen(dup(io.stderr_fd), "w", encoding="utf-8") as stream:
+        console = Console(file=stream, force_terminal=True, width=io.columns())
+        columns = (
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            DownloadColumn(),
+            TimeElapsedColumn(),
+        )
+        with Bars(*columns, console=console) as bars:
+
+            def show(step: str, done_bytes: int = 0, total_bytes: int = 0) -> None:
+                # A step without a size is done when the next one begins.
+                if step not in tasks:
+                    for task in bars.tasks:
+                        if task.total is None:
+                            bars.update(task.id, total=1, completed=1)
+                    tasks[step] = bars.add_task(step, total=total_bytes or None)
+                if total_bytes:
+                    bars.update(tasks[step], completed=done_bytes, total=total_bytes)
+
+            yield show
+            for task in bars.tasks:
+                if not task.finished:
+                    bars.update(task.id, total=task.total or 1, completed=task.total or 1)

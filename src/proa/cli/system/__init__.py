@@ -1,0 +1,1 @@
+"""``proa system`` and the commands that belong to no noun."""
