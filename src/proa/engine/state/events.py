@@ -155,7 +155,8 @@ def event_matches(event: EventRecord, filters: Mapping[str, Sequence[str]]) -> b
     Values of one name are alternatives, names must all match; ``label`` values must all match.
 
     Args:
-        filters: ``container``, ``image``, ``volume``, ``network`` (id, id prefix or name), ``event``
+        filters: ``container``, ``image``, ``volume``, ``network`` (id, id prefix or name),
+        ``event``
             (action), ``type``, ``label`` (``name`` or ``name=value``), ``scope`` (``local``),
             ``daemon`` (ignored: there is one).
 

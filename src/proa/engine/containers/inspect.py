@@ -1,0 +1,307 @@
+"""A container as ``docker inspect`` and ``docker ps`` show it (Engine API 1.51).
+
+Pure functions from records to JSON-ready documents; nothing is read here. What an image says is
+shown merged with what the user said, as Docker does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proa.engine.config import ContainerConfig, MountConfig
+from proa.engine.containers.hostconfig import encode_host_config
+from proa.engine.model import ContainerRecord, ContainerState
+from proa.oci.imageconfig import ContainerDefaults
+from proa.units import NS_PER_S, format_duration_human, format_rfc3339_ns
+
+Document = dict[str, Any]
+
+NEVER = "0001-01-01T00:00:00Z"
+"""Go's zero time: how Docker writes "not yet"."""
+
+
+class ContainerPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a container's things are on the host; empty for what it does not have.
+
+    Attributes:
+        directory: holds ``upper``, ``work``, ``merged``, ``hosts``, ``hostname``, ``resolv.conf``.
+        log: current file of the json-file driver.
+        lowers: directories of the image's layers, uppermost first.
+        volumes: holds ``<name>/_data`` of each volume.
+    """
+
+    directory: str
+    log: str = ""
+    lowers: tuple[str, ...] = ()
+    volumes: str = ""
+
+
+def inspect_container(
+    record: ContainerRecord,
+    paths: ContainerPaths,
+    defaults: ContainerDefaults | None = None,
+    *,
+    host_name: str = "",
+    sizes: tuple[int, int] | None = None,
+) -> Document:
+    """Return what ``docker inspect`` shows.
+
+    Args:
+        record: the container.
+        paths: where its things are.
+        defaults: the image's; None when the image is gone.
+        host_name: as resolved when it was created; empty: from the record.
+        sizes: bytes of the writable directory and of the whole root, for ``--size``.
+    """
+    config, state = record.config, record.state
+    document: Document = {
+        "Id": record.id,
+        "Created": format_rfc3339_ns(record.created_at_ns),
+        "Path": record.path,
+        "Args": list(record.args),
+        "State": encode_state(state),
+        "Image": record.image_id,
+        "ResolvConfPath": os.path.join(paths.directory, "resolv.conf"),
+        "HostnamePath": os.path.join(paths.directory, "hostname"),
+        "HostsPath": os.path.join(paths.directory, "hosts"),
+        "LogPath": paths.log if config.log.driver == "json-file" else "",
+        "Name": f"/{record.name}",
+        "RestartCount": state.restart_count,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": None,
+        "HostConfig": encode_host_config(config),
+        "GraphDriver": {
+            "Name": "overlay2",
+            "Data": {
+                "ID": record.id,
+                "LowerDir": ":".join(paths.lowers),
+                "MergedDir": os.path.join(paths.directory, "merged"),
+                "UpperDir": os.path.join(paths.directory, "upper"),
+                "WorkDir": os.path.join(paths.directory, "work"),
+            },
+        },
+        "Mounts": [encode_mount_point(mount, paths.volumes) for mount in config.mounts],
+        "Config": encode_config(record, defaults or _fallback(record), host_name),
+        "NetworkSettings": _network_settings(config),
+    }
+    if sizes is not None:
+        document["SizeRw"], document["SizeRootFs"] = sizes
+    return document
+
+
+def list_entry(
+    record: ContainerRecord,
+    paths: ContainerPaths,
+    *,
+    image_labels: Mapping[str, str] | None = None,
+    sizes: tuple[int, int] | None = None,
+    now_ns: int | None = None,
+) -> Document:
+    """Return one entry of ``GET /containers/json``.
+
+    Args:
+        record: the container.
+        paths: where its things are.
+        image_labels: the image's labels, shown under the container's own.
+        sizes: bytes of the writable directory and of the whole root, for ``--size``.
+        now_ns: what "ago" counts from; None for now.
+    """
+    config = record.config
+    document: Document = {
+        "Id": record.id,
+        "Names": [f"/{record.name}"],
+        "Image": config.image,
+        "ImageID": record.image_id,
+        "Command": " ".join((record.path, *record.args)),
+        "Created": record.created_at_ns // NS_PER_S,
+        "Ports": [],
+        "Labels": {**(image_labels or {}), **config.labels},
+        "State": record.state.status,
+        "Status": describe_state(record.state, now_ns=now_ns),
+        "HostConfig": {"NetworkMode": config.network_mode},
+        "NetworkSettings": {"Networks": _networks(config)},
+        "Mounts": [encode_mount_point(mount, paths.volumes) for mount in config.mounts],
+    }
+    if config.annotations:
+        document["HostConfig"]["Annotations"] = dict(config.annotations)
+    if sizes is not None:
+        document["SizeRw"], document["SizeRootFs"] = sizes
+    return document
+
+
+def describe_state(state: ContainerState, *, now_ns: int | None = None) -> str:
+    """Return Docker's sentence: ``Up 5 minutes``, ``Exited (0) 3 hours ago``, ``Created``."""
+    now = time.time_ns() if now_ns is None else now_ns
+    since_start = format_duration_human((now - state.started_at_ns) / NS_PER_S)
+    since_end = format_duration_human((now - state.finished_at_ns) / NS_PER_S)
+    if state.status == "running":
+        return f"Up {since_start}"
+    if state.status == "paused":
+        return f"Up {since_start} (Paused)"
+    if state.status == "restarting":
+        return f"Restarting ({state.exit_code}) {since_end} ago"
+    if state.status == "removing":
+        return "Removal In Progress"
+    if state.status == "dead":
+        return "Dead"
+    if state.status == "created" or not state.finished_at_ns:
+        return "Created"
+    return f"Exited ({state.exit_code}) {since_end} ago"
+
+
+def encode_state(state: ContainerState) -> Document:
+    """Return ``State``. As with Docker a paused container is running too."""
+    return {
+        "Status": state.status,
+        "Running": state.status in ("running", "paused", "restarting"),
+        "Paused": state.status == "paused",
+        "Restarting": state.status == "restarting",
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == "dead",
+        "Pid": state.init.pid if state.status in ("running", "paused") else 0,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": _time(state.started_at_ns),
+        "FinishedAt": _time(state.finished_at_ns),
+    }
+
+
+def encode_config(
+    record: ContainerRecord, defaults: ContainerDefaults, host_name: str = ""
+) -> Document:
+    """Return ``Config``: the user's words over the image's."""
+    config = record.config
+    if config.entrypoint is None:
+        entrypoint, command = defaults.entrypoint, config.command or defaults.cmd
+    else:
+        entrypoint, command = config.entrypoint, config.command
+    document: Document = {
+        "Hostname": config.hostname or host_name or record.id[:12],
+        "Domainname": config.domainname,
+        "User": config.user or defaults.user,
+        "AttachStdin": config.open_stdin,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.open_stdin,
+        "Env": merge_environment(defaults.env, config.env),
+        "Cmd": list(command) or None,
+        "Image": config.image,
+        "Volumes": _volumes(config, defaults),
+        "WorkingDir": config.working_dir or defaults.working_dir,
+        "Entrypoint": list(entrypoint) or None,
+        "OnBuild": list(defaults.on_build) or None,
+        "Labels": {**defaults.labels, **config.labels},
+    }
+    if defaults.exposed_ports:
+        document["ExposedPorts"] = {port: {} for port in defaults.exposed_ports}
+    if config.stop_signal or defaults.stop_signal:
+        document["StopSignal"] = config.stop_signal or defaults.stop_signal
+    if config.stop_timeout_s is not None:
+        document["StopTimeout"] = config.stop_timeout_s
+    return document
+
+
+def merge_environment(image: tuple[str, ...], user: tuple[str, ...]) -> list[str]:
+    """Return the image's variables with the user's over them; a name alone takes one away."""
+    merged: dict[str, str] = {}
+    for entry in (*image, *user):
+        name, separator, _ = entry.partition("=")
+        if separator:
+            merged[name] = entry
+        else:
+            merged.pop(name, None)
+    return list(merged.values())
+
+
+def encode_mount_point(mount: MountConfig, volumes: str) -> Document:
+    """Return one element of ``Mounts``.
+
+    Args:
+        mount: as configured.
+        volumes: directory that holds ``<name>/_data`` of each volume.
+    """
+    document: Document = {"Type": mount.type}
+    if mount.type == "volume":
+        document["Name"] = mount.source
+        document["Source"] = os.path.join(volumes, mount.source, "_data")
+    else:
+        document["Source"] = mount.source
+    document["Destination"] = mount.target
+    if mount.type == "volume":
+        document["Driver"] = "local"
+    document["Mode"] = "ro" if mount.readonly else ""
+    document["RW"] = not mount.readonly
+    document["Propagation"] = mount.propagation if mount.type == "bind" else ""
+    return document
+
+
+def _time(time_ns: int) -> str:
+    return format_rfc3339_ns(time_ns) if time_ns else NEVER
+
+
+def _fallback(record: ContainerRecord) -> ContainerDefaults:
+    """Return what can be said of an image that is gone: the command that was made from it."""
+    return ContainerDefaults(cmd=(record.path, *record.args))
+
+
+def _volumes(config: ContainerConfig, defaults: ContainerDefaults) -> Document | None:
+    targets = [m.target for m in config.mounts if m.type == "volume" and not m.source]
+    return {target: {} for target in (*defaults.volumes, *targets)} or None
+
+
+def _networks(config: ContainerConfig) -> Document:
+    if config.network_mode.startswith("container:"):
+        return {}
+    return {
+        config.network_mode: {
+            "IPAMConfig": None,
+            "Links": None,
+            "Aliases": None,
+            "MacAddress": "",
+            "DriverOpts": None,
+            "GwPriority": 0,
+            "NetworkID": "",
+            "EndpointID": "",
+            "Gateway": "",
+            "IPAddress": "",
+            "IPPrefixLen": 0,
+            "IPv6Gateway": "",
+            "GlobalIPv6Address": "",
+            "GlobalIPv6PrefixLen": 0,
+            "DNSNames": None,
+        }
+    }
+
+
+def _network_settings(config: ContainerConfig) -> Document:
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": {},
+        "HairpinMode": False,
+        "LinkLocalIPv6Address": "",
+        "LinkLocalIPv6PrefixLen": 0,
+        "SecondaryIPAddresses": None,
+        "SecondaryIPv6Addresses": None,
+        "EndpointID": "",
+        "Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "MacAddress": "",
+        "Networks": _networks(config),
+    }
