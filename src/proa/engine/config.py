@@ -75,7 +75,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """``--restart``: ``no``, ``always``, ``unless-stopped``, ``on-failure`` (with a retry count)."""
+    """``--restart``: ``no``, ``always``, ``unless-stopped``, ``on-failure`` (with a count)."""
 
     name: Literal["no", "always", "unless-stopped", "on-failure"] = "no"
     maximum_retry_count: int = 0

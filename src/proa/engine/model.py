@@ -31,7 +31,7 @@ class ProcessIdentity(msgspec.Struct, frozen=True):
 
 
 class ContainerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Docker's ``State`` plus who supervises. Times are nanoseconds since the epoch, 0 for never."""
+    """Docker's ``State`` plus who supervises; times in nanoseconds since the epoch, 0 for never."""
 
     status: Status = "created"
     init: ProcessIdentity = ProcessIdentity()
@@ -68,7 +68,7 @@ class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One event, in Docker's words: ``type`` container|image|volume|network, ``action`` create ..."""
+    """One event, in Docker's words: ``type`` is container, image ..., ``action`` create ..."""
 
     sequence: int
     time_ns: int

@@ -1,0 +1,45 @@
+"""The zygote's program: the engine's fork server with the command line on board.
+
+Started by :mod:`proa.engine.ipc.connect` as ``python -I -S -c "... main(...)"``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import proa.cli.main
+from proa.cli.io import IO
+from proa.engine.layout import Layout
+from proa.engine.zygote.server import Zygote
+from proa.linux import process
+
+
+def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
+    """Detach, listen and serve until idle.
+
+    Args:
+        ready_fd: written one byte to once requests are accepted, then closed.
+        root: state root.
+        run: volatile root.
+        idle_s: seconds without a request after which the zygote leaves.
+    """
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    process.set_process_name("proa-zygote")
+    # Whoever happens to come first must not bind all containers to their CPUs.
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    proa.cli.main.preload()
+    zygote = Zygote(Layout(root, run), _run_command, idle_s)
+    zygote.listen()
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+    zygote.serve()
+
+
+def _run_command(argv: list[str]) -> int:
+    return proa.cli.main.run(argv, IO.standard())

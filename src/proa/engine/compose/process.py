@@ -1,0 +1,182 @@
+"""The container's process: what runs, as whom, with which environment and privileges.
+
+The rules are Docker's: the user's words replace the image's, an entrypoint given by the user drops
+the image's command, the environment is the image's with the user's on top.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable, Sequence
+
+from proa.engine.compose.files import host_name
+from proa.engine.config import ContainerConfig, Ulimit
+from proa.errors import Invalid
+from proa.image.snapshots.view import LayeredView
+from proa.oci.imageconfig import ContainerDefaults
+from proa.oci.spec import LinuxCapabilities, POSIXRlimit, Process, User
+from proa.runtime.security import capabilities, userdb
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_UNLIMITED = 2**64 - 1
+
+
+def resolve_command(config: ContainerConfig, defaults: ContainerDefaults) -> tuple[str, ...]:
+    """Return the argument vector.
+
+    Raises:
+        Invalid: neither the user nor the image names a command.
+    """
+    if config.entrypoint is None:
+        arguments = (*defaults.entrypoint, *(config.command or defaults.cmd))
+    else:
+        arguments = (*config.entrypoint, *config.command)
+    if not arguments or not arguments[0]:
+        raise Invalid(
+            f"no command specified for a container of {config.image}",
+            "give one after the image; the image has no default",
+        )
+    return arguments
+
+
+def resolve_environment(
+    config: ContainerConfig, defaults: ContainerDefaults, container_id: str
+) -> dict[str, str]:
+    """Return the environment, without HOME (that needs the user)."""
+    environment = {"PATH": DEFAULT_PATH, "HOSTNAME": host_name(config, container_id)}
+    if config.tty:
+        environment["TERM"] = "xterm"
+    for entry in (*defaults.env, *config.env):
+        name, separator, value = entry.partition("=")
+        if separator:
+            environment[name] = value
+        else:
+            # Docker: a name without "=" takes the variable away.
+            environment.pop(name, None)
+    return environment
+
+
+def resolve_user(
+    user: str, directories: Sequence[str], group_add: Sequence[str]
+) -> userdb.UserIdentity:
+    """Look the user up in the container's own passwd and group files.
+
+    Args:
+        user: ``name|uid[:group|gid]``, empty for root.
+        directories: the container's root as a stack, uppermost first.
+        group_add: supplementary groups by name or number.
+
+    Raises:
+        NotFound: no such user or group in the image.
+        Invalid: the words cannot be a user.
+    """
+    with LayeredView(directories) as view:
+        files = [_open(view, path) for path in ("/etc/passwd", "/etc/group")]
+        try:
+            return userdb.resolve(user, files[0], files[1], group_add)
+        finally:
+            for fd in files:
+                if fd is not None:
+                    os.close(fd)
+
+
+def _open(view: LayeredView, path: str) -> int | None:
+    try:
+        return view.open_file(path)
+    except OSError:
+        return None
+
+
+def compose_process(
+    config: ContainerConfig,
+    defaults: ContainerDefaults,
+    container_id: str,
+    arguments: tuple[str, ...],
+    directories: Sequence[str],
+) -> Process:
+    """Return the init process of the runtime spec.
+
+    Raises:
+        ProaError: see the parts.
+    """
+    identity = resolve_user(config.user or defaults.user, directories, config.group_add)
+    environment = resolve_environment(config, defaults, container_id)
+    environment.setdefault("HOME", identity.home)
+    return Process(
+        args=arguments,
+        env=tuple([f"{name}={value}" for name, value in environment.items()]),
+        cwd=resolve_working_directory(config, defaults),
+        terminal=config.tty,
+        user=User(
+            uid=identity.uid, gid=identity.gid, additional_gids=tuple(identity.additional_gids)
+        ),
+        capabilities=compose_capabilities(config, identity.uid),
+        no_new_privileges=wants_no_new_privileges(config.security_options),
+        oom_score_adj=config.oom_score_adj or None,
+        rlimits=tuple([compose_rlimit(ulimit) for ulimit in config.ulimits]),
+    )
+
+
+def resolve_working_directory(config: ContainerConfig, defaults: ContainerDefaults) -> str:
+    """Return the working directory.
+
+    Raises:
+        Invalid: the user's is not absolute.
+    """
+    if config.working_dir and not config.working_dir.startswith("/"):
+        raise Invalid(
+            f"the working directory '{config.working_dir}' is invalid, "
+            "it needs to be an absolute path"
+        )
+    directory = config.working_dir or defaults.working_dir or "/"
+    return os.path.normpath("/" + directory)
+
+
+def compose_capabilities(config: ContainerConfig, uid: int) -> LinuxCapabilities:
+    """Return the capability sets: ambient and inheritable stay empty (CVE-2022-24769).
+
+    A process that does not start as root has only the bounding set, as with Docker.
+    """
+    kept = tuple(
+        sorted(
+            capabilities.compute(
+                add=config.cap_add, drop=config.cap_drop, privileged=config.privileged
+            )
+        )
+    )
+    effective = kept if uid == 0 else ()
+    return LinuxCapabilities(bounding=kept, permitted=effective, effective=effective)
+
+
+def wants_no_new_privileges(options: Iterable[str]) -> bool:
+    """no_new_privs is on unless ``--security-opt no-new-privileges=false`` says otherwise.
+
+    Raises:
+        Invalid: the value is no boolean.
+    """
+    wanted = True
+    for option in options:
+        name, separator, value = option.replace(":", "=", 1).partition("=")
+        if name != "no-new-privileges":
+            continue
+        if value not in ("", "true", "false") or (separator and not value):
+            raise Invalid(f"bad value '{option}' for --security-opt", "use true or false")
+        wanted = value != "false"
+    return wanted
+
+
+def compose_rlimit(ulimit: Ulimit) -> POSIXRlimit:
+    """Return one resource limit.
+
+    Raises:
+        Invalid: no such limit, or soft above hard.
+    """
+    name = "RLIMIT_" + ulimit.name.upper()
+    if not hasattr(resource, name):
+        raise Invalid(f"invalid ulimit type: {ulimit.name}")
+    soft = _UNLIMITED if ulimit.soft < 0 else ulimit.soft
+    hard = _UNLIMITED if ulimit.hard < 0 else ulimit.hard
+    if soft > hard:
+        raise Invalid(f"ulimit {ulimit.name}: soft limit {soft} is above hard limit {hard}")
+    return POSIXRlimit(type=name, soft=soft, hard=hard)

@@ -1,0 +1,139 @@
+"""From a container's record and image to what an isolation builds: the OCI runtime spec."""
+
+from __future__ import annotations
+
+import msgspec
+
+from proa.engine.compose.files import host_name
+from proa.engine.compose.mounts import compose_mounts
+from proa.engine.compose.process import compose_process
+from proa.engine.compose.resources import compose_resources
+from proa.engine.config import ContainerConfig
+from proa.engine.context import Context
+from proa.engine.model import ContainerRecord
+from proa.errors import Invalid, Unsupported, from_os_error
+from proa.image.model import Image
+from proa.oci.isolation import OverlayRoot, SandboxSpec
+from proa.oci.resources import LinuxResources
+from proa.oci.seccomp import LinuxSeccomp
+from proa.oci.spec import Linux, LinuxIDMapping, LinuxNamespace, Root, Spec
+from proa.runtime import defaults
+from proa.runtime.security import seccomp
+
+CGROUP_PARENT = "/proa"
+USERNS_IDS = 65536
+
+
+def cgroup_path(record: ContainerRecord) -> str:
+    """Return the container's group below the hierarchies' roots."""
+    parent = record.config.cgroup_parent or CGROUP_PARENT
+    return f"/{parent.strip('/')}/{record.id}"
+
+
+def compose_sandbox(
+    context: Context, record: ContainerRecord, image: Image
+) -> tuple[SandboxSpec, tuple[str, ...]]:
+    """Return what to build, and warnings about what the configuration asks for in vain.
+
+    Raises:
+        ProaError: see the parts.
+    """
+    config = record.config
+    directory = context.layout.container(record.id)
+    relative = f"containers/{record.id}"
+    root = OverlayRoot(
+        base=context.layout.root,
+        lowers=image.lowers,
+        upper=f"{relative}/upper",
+        work=f"{relative}/work",
+        merged=f"{relative}/merged",
+        volatile=config.auto_remove,
+    )
+    stack = [f"{directory}/upper", *(f"{context.layout.root}/{lower}" for lower in image.lowers)]
+    process = compose_process(
+        config, image.config.config, record.id, (record.path, *record.args), stack
+    )
+    kept = process.capabilities.bounding if process.capabilities is not None else ()
+    spec = Spec(
+        process=process,
+        root=Root(readonly=config.readonly_rootfs),
+        hostname="" if config.uts_mode == "host" else host_name(config, record.id),
+        domainname=config.domainname,
+        mounts=compose_mounts(config, directory, defaults.mounts(privileged=config.privileged)),
+        linux=Linux(
+            namespaces=_namespaces(config, record),
+            uid_mappings=_id_mappings(record),
+            gid_mappings=_id_mappings(record),
+            cgroups_path=cgroup_path(record),
+            resources=_resources(config),
+            seccomp=_seccomp(config, kept),
+            sysctl=_sysctls(config),
+            masked_paths=() if config.privileged else defaults.MASKED_PATHS,
+            readonly_paths=() if config.privileged else defaults.READONLY_PATHS,
+        ),
+    )
+    return SandboxSpec(id=record.id, spec=spec, root=root, bundle=directory), ()
+
+
+def _namespaces(config: ContainerConfig, record: ContainerRecord) -> tuple[LinuxNamespace, ...]:
+    wanted = ["mount"]
+    for name, mode in (
+        ("pid", config.pid_mode),
+        ("ipc", config.ipc_mode),
+        ("uts", config.uts_mode),
+        ("cgroup", config.cgroupns_mode),
+        ("network", "host" if config.network_mode == "host" else ""),
+    ):
+        if mode in ("", "private", "shareable", "none"):
+            wanted.append(name)
+        elif mode != "host":
+            raise Unsupported(f"the {name} mode '{mode}' is not part of this version", "use host")
+    wanted.append("time")
+    if record.userns_base >= 0:
+        wanted.append("user")
+    return tuple([LinuxNamespace(type=name) for name in wanted])
+
+
+def _id_mappings(record: ContainerRecord) -> tuple[LinuxIDMapping, ...]:
+    if record.userns_base < 0:
+        return ()
+    return (LinuxIDMapping(container_id=0, host_id=record.userns_base, size=USERNS_IDS),)
+
+
+def _resources(config: ContainerConfig) -> LinuxResources:
+    rules = defaults.PRIVILEGED_DEVICE_RULES if config.privileged else defaults.DEVICE_RULES
+    return msgspec.structs.replace(compose_resources(config.resources), devices=rules)
+
+
+def _sysctls(config: ContainerConfig) -> dict[str, str]:
+    if config.network_mode == "host":
+        return dict(config.sysctls)
+    return {**defaults.NETWORK_SYSCTLS, **config.sysctls}
+
+
+def _seccomp(config: ContainerConfig, capabilities: tuple[str, ...]) -> LinuxSeccomp | None:
+    if config.privileged:
+        return None
+    for option in config.security_options:
+        name, _, value = option.replace(":", "=", 1).partition("=")
+        if name != "seccomp":
+            continue
+        if value == "unconfined":
+            return None
+        if value not in ("", "builtin", "default"):
+            return _load_profile(value, capabilities)
+    return seccomp.default_profile(frozenset(capabilities))
+
+
+def _load_profile(value: str, capabilities: tuple[str, ...]) -> LinuxSeccomp:
+    """Read a profile: JSON text, or the path of a file with it."""
+    if value.lstrip().startswith("{"):
+        return seccomp.load_profile(value.encode(), frozenset(capabilities))
+    try:
+        with open(value, "rb") as stream:
+            document = stream.read(16 * 1024 * 1024)
+    except OSError as error:
+        raise from_os_error(error, f"cannot read the seccomp profile {value}") from error
+    if not document.strip():
+        raise Invalid(f"the seccomp profile {value} is empty")
+    return seccomp.load_profile(document, frozenset(capabilities))

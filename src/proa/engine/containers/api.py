@@ -1,0 +1,171 @@
+"""``engine.containers``: the verbs on containers, bound to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from proa.engine.config import ContainerConfig, Pull
+from proa.engine.containers import create as creating
+from proa.engine.containers import filters as filtering
+from proa.engine.containers import lifecycle, recovery, run
+from proa.engine.containers.create import Created
+from proa.engine.containers.inspect import inspect_container
+from proa.engine.containers.pending import Pending, RunOutcome
+from proa.engine.containers.run import Streams
+from proa.engine.context import Context
+from proa.engine.ipc import wire
+from proa.engine.logs.drivers import open_log_reader
+from proa.engine.logs.reader import LogSelection
+from proa.engine.model import ContainerRecord
+
+_ALIVE = ("running", "paused", "restarting")
+
+Records = list[ContainerRecord]
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One entry of a log: ``stdout`` or ``stderr``, when, and what (with its newline)."""
+
+    stream: str
+    time_ns: int
+    data: bytes
+
+
+class Containers:
+    """Verbs on the containers of one engine."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def create(self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing") -> Created:
+        """Make a container and leave it; see :func:`proa.engine.containers.create.create`."""
+        return creating.create(self._context, config, name=name, pull=pull)
+
+    def run(
+        self,
+        config: ContainerConfig,
+        *,
+        name: str = "",
+        pull: Pull = "missing",
+        streams: Streams | None = None,
+        detach: bool = False,
+        on_created: Callable[[str], None] | None = None,
+    ) -> RunOutcome:
+        """Create and start a container; wait for its end unless ``detach``.
+
+        Args:
+            config: what to run.
+            name: empty: a generated one.
+            pull: whether to look for the image in a registry.
+            streams: descriptors of the caller to attach.
+            detach: return once it runs.
+            on_created: told the id when the container runs.
+        """
+        return run.run(
+            self._context, config, name=name, pull=pull, streams=streams, detach=detach,
+            on_started=_tell_id(on_created),
+        )  # fmt: skip
+
+    def begin(
+        self,
+        config: ContainerConfig,
+        *,
+        name: str = "",
+        pull: Pull = "missing",
+        streams: Streams | None = None,
+    ) -> Pending:
+        """Ask for a foreground run and go on; ``finish`` of what is returned waits for its end."""
+        return run.begin(self._context, config, name=name, pull=pull, streams=streams)
+
+    def start(self, ref: str, *, streams: Streams | None = None) -> int | None:
+        """Start a container; with ``streams`` wait for its end and return its exit code."""
+        return run.start(self._context, ref, streams=streams)
+
+    def stop(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        """End a container: its stop signal, then SIGKILL after the timeout."""
+        lifecycle.stop(self._context, ref, timeout_s=timeout_s, signal=signal)
+
+    def kill(self, ref: str, signal: str = "KILL") -> None:
+        """Send a signal to a container's init."""
+        lifecycle.kill(self._context, ref, signal)
+
+    def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container and its files."""
+        del volumes  # there are none in this version
+        lifecycle.remove(self._context, ref, force=force)
+
+    def wait(self, ref: str) -> int:
+        """Wait for a container's end and return its exit code."""
+        return lifecycle.wait(self._context, ref)
+
+    def get(self, ref: str) -> ContainerRecord:
+        """Return a container by name, id or prefix of an id."""
+        return lifecycle.get(self._context, ref)
+
+    def list(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - Docker's word
+        filters: Mapping[str, Sequence[str]] | None = None,
+        last: int = 0,
+    ) -> Records:
+        """Return containers, newest first.
+
+        Args:
+            all: also those that do not run.
+            filters: Docker's filters of ``ps``.
+            last: only the newest so many, whatever their state.
+        """
+        recovery.recover_all(self._context)
+        records = self._context.state.containers.list()
+        chosen = filtering.apply_filters(records, filters or {}, self._context.images)
+        if last:
+            return chosen[:last]
+        if all or filtering.names_status(filters or {}):
+            return chosen
+        return [record for record in chosen if record.state.status in _ALIVE]
+
+    def inspect(self, ref: str, *, size: bool = False) -> dict[str, object]:
+        """Return what ``docker inspect`` shows of a container."""
+        record = self.get(ref)
+        return inspect_container(self._context, record, size=size)
+
+    def logs(
+        self,
+        ref: str,
+        *,
+        follow: bool = False,
+        since_ns: int = 0,
+        until_ns: int = 0,
+        tail: int = -1,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> Iterator[LogLine]:
+        """Yield what a container wrote, oldest first; with ``follow`` until it has ended."""
+        record = self.get(ref)
+        reader = open_log_reader(record.config.log, self._context.layout.log(record.id))
+        selection = LogSelection(
+            stdout=stdout, stderr=stderr, since_ns=since_ns, until_ns=until_ns, tail=tail
+        )
+        entries = (
+            reader.follow(selection, is_running=lambda: self._is_alive(record.id))
+            if follow
+            else reader.read(selection)
+        )
+        for entry in entries:
+            yield LogLine(entry.stream, entry.time_ns, entry.log.encode())
+
+    def _is_alive(self, container_id: str) -> bool:
+        found = self._context.state.containers.find(container_id)
+        if found is None or found.state.status not in _ALIVE:
+            return False
+        current = recovery.recover_container(self._context, found)
+        return current is not None and current.state.status in _ALIVE
+
+
+def _tell_id(callback: Callable[[str], None] | None) -> Callable[[wire.Started], None] | None:
+    if callback is None:
+        return None
+    return lambda started: callback(started.id)

@@ -1,0 +1,174 @@
+"""Making a container exist: image, name, directory, record.
+
+The directory is made first and locked, the record last; a crash in between leaves a directory with
+a free lock and no record, which recovery removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+import msgspec
+
+from proa.engine.compose import files
+from proa.engine.compose.mounts import validate_mounts
+from proa.engine.compose.process import resolve_command
+from proa.engine.compose.resources import compose_resources
+from proa.engine.config import ContainerConfig, Pull
+from proa.engine.containers.platform import check_platform
+from proa.engine.context import Context
+from proa.engine.model import ContainerRecord, ContainerState, EventRecord
+from proa.engine.names import generate_id
+from proa.errors import Forbidden, NotFound, from_os_error
+from proa.fs import tree
+from proa.image.model import Image
+from proa.runtime.security import userns
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A new container.
+
+    Attributes:
+        warnings: what was asked for and this machine cannot do.
+    """
+
+    id: str
+    warnings: tuple[str, ...] = ()
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A new container whose directory is still locked by this process (``lock``)."""
+
+    record: ContainerRecord
+    image: Image
+    lock: int
+    warnings: tuple[str, ...]
+
+
+def create(
+    context: Context, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
+) -> Created:
+    """Make a container and leave it.
+
+    Raises:
+        NotFound: no such image.
+        Conflict: the name is in use.
+        Invalid, Unsupported: what the configuration asks for cannot be.
+    """
+    prepared = prepare(context, config, name=name, pull=pull)
+    os.close(prepared.lock)
+    return Created(prepared.record.id, prepared.warnings)
+
+
+def prepare(
+    context: Context, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
+) -> Prepared:
+    """Make a container and keep its directory locked, for whoever starts it at once."""
+    require_root()
+    image = find_image(context, config, pull)
+    warnings = check_platform(image, config)
+    arguments = resolve_command(config, image.config.config)
+    validate_mounts(config)
+    compose_resources(config.resources)
+    userns_base, remarks = _choose_user_namespace(context, config)
+    container_id = generate_id()
+    directory = context.layout.container(container_id)
+    durable = not config.auto_remove
+    lock = _make_directory(context, directory)
+    try:
+        files.save(directory, config, container_id)
+        record = context.state.containers.insert(
+            ContainerRecord(
+                id=container_id,
+                name=name,
+                image_id=image.id,
+                created_at_ns=time.time_ns(),
+                config=config,
+                state=ContainerState(),
+                userns_base=userns_base,
+                path=arguments[0],
+                args=arguments[1:],
+            ),
+            [
+                EventRecord(
+                    sequence=0,
+                    time_ns=time.time_ns(),
+                    type="container",
+                    action="create",
+                    actor_id=container_id,
+                    attributes={"image": config.image},
+                )
+            ],
+            durable=durable,
+        )
+    except BaseException:
+        tree.remove_tree(directory)
+        os.close(lock)
+        raise
+    return Prepared(record, image, lock, (*warnings, *remarks))
+
+
+def require_root() -> None:
+    """Containers need real root for now.
+
+    Raises:
+        Forbidden: this process is not root.
+    """
+    if os.geteuid() != 0:
+        raise Forbidden(
+            "containers can only be run by root in this version", "use sudo, or a root shell"
+        )
+
+
+def find_image(context: Context, config: ContainerConfig, pull: Pull) -> Image:
+    """Return the image, unpacked.
+
+    Raises:
+        NotFound: it is not in the store; the hint says how to get it there.
+    """
+    try:
+        image = context.images.get(config.image)
+    except NotFound as error:
+        if pull == "never":
+            raise
+        raise NotFound(error.message, error.hint) from error
+    context.images.ensure_unpacked(image)
+    return image
+
+
+def _choose_user_namespace(
+    context: Context, config: ContainerConfig
+) -> tuple[int, tuple[str, ...]]:
+    """Return 0 for a range of its own, -1 for the host's namespace, and what to say about it."""
+    if config.userns_mode == "host" or config.privileged:
+        return -1, ()
+    reason = userns.probe(context.layout.root)
+    if reason is None:
+        return 0, ()
+    return -1, (f"the container shares the host's user namespace: {reason}",)
+
+
+def _make_directory(context: Context, directory: str) -> int:
+    """Make and lock the container's directory; return the lock."""
+    for attempt in (0, 1):
+        try:
+            os.mkdir(directory, 0o700)
+            break
+        except FileNotFoundError as error:
+            if attempt:
+                raise from_os_error(error, f"cannot make {directory}") from error
+            context.layout.ensure()
+        except OSError as error:
+            raise from_os_error(error, f"cannot make {directory}") from error
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in ("upper", "work", "merged"):
+            os.mkdir(name, 0o755, dir_fd=lock)
+    except OSError as error:
+        tree.remove_tree(directory)
+        os.close(lock)
+        raise from_os_error(error, f"cannot make {directory}") from error
+    return lock

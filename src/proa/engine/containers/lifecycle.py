@@ -1,0 +1,173 @@
+"""Verbs on existing containers: stop, kill, wait, remove.
+
+A running container is changed by its supervisor, asked over the control socket. Where the socket is
+dead the supervisor is too, and recovery tells what became of the container.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from proa.engine.containers.recovery import recover_container
+from proa.engine.context import Context
+from proa.engine.ipc import control, wire
+from proa.engine.model import ContainerRecord, EventRecord
+from proa.errors import Conflict, NotFound, TimedOut, Unavailable
+from proa.fs import tree
+from proa.units import parse_signal
+
+_ALIVE = ("running", "paused", "restarting")
+_REMOVE_TIMEOUT_S = 30.0
+_START_GRACE_S = 5.0
+
+
+def get(context: Context, reference: str) -> ContainerRecord:
+    """Return a container as it is now; a dead supervisor is noticed.
+
+    Raises:
+        NotFound: no such container.
+        Invalid: an id prefix fits several.
+    """
+    record = context.state.containers.get(reference)
+    if record.state.status not in _ALIVE:
+        return record
+    recovered = recover_container(context, record)
+    if recovered is None:
+        raise NotFound(f"no such container: {reference}")
+    return recovered
+
+
+def stop(
+    context: Context, reference: str, *, timeout_s: float | None = None, signal: str = ""
+) -> None:
+    """End a container: its stop signal, then SIGKILL after the timeout. Idempotent.
+
+    Args:
+        timeout_s: None: the container's own (10 s); negative: wait for ever.
+        signal: name or number; empty: the container's.
+    """
+    number = parse_signal(signal) if signal else 0
+    record = get(context, reference)
+    if record.state.status not in _ALIVE:
+        return
+    _ask(context, record, wire.Stop(number=number, timeout_s=timeout_s))
+
+
+def kill(context: Context, reference: str, signal: str = "KILL") -> None:
+    """Send a signal to a container's init.
+
+    Raises:
+        Conflict: it is not running.
+        Invalid: no such signal.
+    """
+    number = parse_signal(signal)
+    record = get(context, reference)
+    if record.state.status not in _ALIVE:
+        raise Conflict(
+            f"cannot kill container {reference}: container {record.id[:12]} is not running"
+        )
+    _ask(context, record, wire.Signal(number=number))
+
+
+def wait(context: Context, reference: str) -> int:
+    """Wait for a container's end and return its exit code."""
+    record = get(context, reference)
+    if record.state.status not in _ALIVE:
+        return record.state.exit_code
+    code = _ask(context, record, wire.Wait())
+    if code is not None:
+        return code
+    return get(context, record.id).state.exit_code
+
+
+def remove(context: Context, reference: str, *, force: bool = False) -> None:
+    """Remove a container and its files.
+
+    Args:
+        force: end it first.
+
+    Raises:
+        Conflict: it runs and ``force`` is not given.
+    """
+    record = get(context, reference)
+    if record.state.status in _ALIVE:
+        if not force:
+            raise Conflict(
+                f"cannot remove container {reference}: container {record.id[:12]} is "
+                f"{record.state.status}",
+                "stop it before removing it, or force the removal (-f)",
+            )
+        _ask(context, record, wire.Stop(number=9, timeout_s=0))
+    _remove_stopped(context, record)
+
+
+def _remove_stopped(context: Context, record: ContainerRecord) -> None:
+    directory = context.layout.container(record.id)
+    lock = _lock_directory(directory, record.id)
+    try:
+        current = context.state.containers.find(record.id)
+        if current is None:
+            return
+        if current.state.status in _ALIVE:
+            raise Conflict(f"container {record.id[:12]} was started again meanwhile")
+        event = EventRecord(
+            sequence=0,
+            time_ns=time.time_ns(),
+            type="container",
+            action="destroy",
+            actor_id=record.id,
+            attributes={"image": record.config.image, "name": record.name},
+        )
+        context.state.containers.delete(record.id, [event])
+        tree.remove_tree(directory)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _lock_directory(directory: str, container_id: str) -> int:
+    """Wait until the last supervisor has left; -1 when the directory is gone already."""
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise TimedOut(
+                    f"the supervisor of container {container_id[:12]} does not leave",
+                    "end it by its pid (proa inspect), then try again",
+                ) from None
+            time.sleep(0.001)
+            continue
+        return lock
+
+
+def _ask(context: Context, record: ContainerRecord, request: wire.ControlRequest) -> int | None:
+    """Ask the supervisor; when it is gone, set right what it left and answer from the record."""
+    deadline = time.monotonic() + _START_GRACE_S
+    while True:
+        peer = control.connect(context.layout, record.id)
+        if peer is not None:
+            try:
+                return control.ask(peer, request)
+            except Unavailable:
+                pass
+            finally:
+                peer.close()
+        current = context.state.containers.find(record.id)
+        if current is not None and current.state.status in _ALIVE:
+            current = recover_container(context, current)
+        if current is None:
+            return record.state.exit_code
+        if current.state.status not in _ALIVE:
+            return current.state.exit_code
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the supervisor of container {record.id[:12]} does not answer")
+        time.sleep(0.005)

@@ -1,0 +1,137 @@
+"""What dead supervisors left: found by a free lock, told truthfully, removed.
+
+A supervisor holds the lock on its container's directory for as long as it lives, so the kernel
+tells whether it does; pids are never trusted. For a container that is recorded as alive and whose
+lock is free:
+
+* its init has died with its supervisor (parent-death signal), the cgroup is emptied and removed;
+* a container that was to be removed at its end (``--rm``) is removed, any other becomes *exited*
+  with code 137 and says why.
+
+A directory with a free lock and no record is what a crash between making a container and recording
+it left, or between deleting the record and the files; it is removed. Recovery holds the lock itself
+while it works, so two recoveries, or a recovery and a start, never meet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+import msgspec
+
+from proa.engine.compose.spec import cgroup_path
+from proa.engine.context import Context
+from proa.engine.model import ContainerRecord, EventRecord, ProcessIdentity
+from proa.engine.names import is_id
+from proa.errors import ProaError
+from proa.fs import tree
+from proa.runtime import recover
+
+ALIVE = ("running", "paused", "restarting", "removing")
+LOST_EXIT_CODE = 137
+
+
+def recover_all(context: Context) -> None:
+    """Set right all that dead supervisors left; one query and one listing when there is nothing."""
+    known = {record.id: record for record in context.state.containers.list()}
+    for record in known.values():
+        if record.state.status in ALIVE:
+            recover_container(context, record)
+    try:
+        names = os.listdir(context.layout.containers)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if is_id(name) and name not in known:
+            _remove_orphan(context, name)
+
+
+def recover_container(context: Context, record: ContainerRecord) -> ContainerRecord | None:
+    """Set one container right if its supervisor is dead.
+
+    Returns:
+        The record as it is now; None when the container was to vanish and has.
+    """
+    lock = _try_lock(context.layout.container(record.id))
+    if lock is None:
+        return record
+    try:
+        current = context.state.containers.find(record.id)
+        if current is None or current.state.status not in ALIVE:
+            return current
+        _clear_remains(context, current)
+        return _record_loss(context, current)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _try_lock(directory: str) -> int | None:
+    """Lock a container's directory: a descriptor, -1 if it does not exist, None if it is held."""
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _clear_remains(context: Context, record: ContainerRecord) -> None:
+    recover.remove_remains(record.id, cgroup_path(record))
+    try:
+        os.unlink(context.layout.control(record.id))
+    except FileNotFoundError:
+        pass
+
+
+def _record_loss(context: Context, record: ContainerRecord) -> ContainerRecord | None:
+    event = EventRecord(
+        sequence=0,
+        time_ns=time.time_ns(),
+        type="container",
+        action="die",
+        actor_id=record.id,
+        attributes={
+            "exitCode": str(LOST_EXIT_CODE), "image": record.config.image, "name": record.name,
+        },
+    )  # fmt: skip
+    if record.config.auto_remove or record.state.status == "removing":
+        gone = msgspec.structs.replace(event, action="destroy")
+        context.state.containers.delete(record.id, [event, gone])
+        tree.remove_tree(context.layout.container(record.id))
+        return None
+    state = msgspec.structs.replace(
+        record.state,
+        status="exited",
+        init=ProcessIdentity(),
+        exit_code=LOST_EXIT_CODE,
+        error="the container's supervisor was killed",
+        finished_at_ns=time.time_ns(),
+    )
+    context.state.containers.update_state(record.id, state, [event])
+    return msgspec.structs.replace(record, state=state)
+
+
+def _remove_orphan(context: Context, container_id: str) -> None:
+    lock = _try_lock(context.layout.container(container_id))
+    if lock is None or lock < 0:
+        return
+    try:
+        if context.state.containers.find(container_id) is None:
+            recover.remove_remains(container_id, "")
+            try:
+                os.unlink(context.layout.control(container_id))
+            except FileNotFoundError:
+                pass
+            tree.remove_tree(context.layout.container(container_id))
+    except (OSError, ProaError):
+        # The next command tries again; a container that nobody knows must not stop this one.
+        return
+    finally:
+        os.close(lock)

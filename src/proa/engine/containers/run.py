@@ -1,0 +1,266 @@
+"""Starting containers: in this process, if it is a worker, or by asking the zygote for one.
+
+A worker that runs ``proa run`` becomes the container's supervisor itself. Everybody else (a Python
+program, ``proa start``, the server) sends the request to a worker and waits for its frames.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import termios
+import time
+
+import msgspec
+
+from proa.engine.config import ContainerConfig, Pull
+from proa.engine.containers.create import Prepared, prepare, require_root
+from proa.engine.containers.lifecycle import get
+from proa.engine.containers.pending import OnStarted, Pending, RunOutcome
+from proa.engine.context import Context
+from proa.engine.ipc import connect, host, wire
+from proa.engine.model import ContainerRecord
+from proa.engine.supervisor.streams import Attachment
+from proa.engine.supervisor.supervisor import Supervisor
+from proa.engine.supervisor.terminal import ClientTerminal
+from proa.errors import Conflict, TimedOut
+from proa.image.model import Image
+
+_LOCK_TIMEOUT_S = 10.0
+_ALIVE = frozenset({"running", "paused", "restarting"})
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's descriptors for a foreground run; -1 for none. They stay the caller's.
+
+    Attributes:
+        detach_keys: keys that leave the container running; empty: ctrl-p,ctrl-q.
+        sig_proxy: hand the client's signals on to the container.
+    """
+
+    stdin_fd: int = -1
+    stdout_fd: int = -1
+    stderr_fd: int = -1
+    detach_keys: str = ""
+    sig_proxy: bool = True
+
+
+def run(
+    context: Context,
+    config: ContainerConfig,
+    *,
+    name: str = "",
+    pull: Pull = "missing",
+    streams: Streams | None = None,
+    detach: bool = False,
+    on_started: OnStarted | None = None,
+) -> RunOutcome:
+    """Create a container and start it; wait for its end unless ``detach``.
+
+    Raises:
+        ProaError: as ``create`` and ``start``.
+    """
+    worker = host.current
+    if worker is not None and worker.peer is not None:
+        return run_here(
+            worker, context, config, name=name, pull=pull, detach=detach,
+            attachment=_duplicate(streams or Streams()), on_started=on_started,
+        )  # fmt: skip
+    with begin(
+        context, config, name=name, pull=pull, streams=streams, detach=detach, on_started=on_started
+    ) as pending:
+        return pending.finish()
+
+
+def begin(
+    context: Context,
+    config: ContainerConfig,
+    *,
+    name: str = "",
+    pull: Pull = "missing",
+    streams: Streams | None = None,
+    detach: bool = False,
+    on_started: OnStarted | None = None,
+) -> Pending:
+    """Ask a worker to run a new container; its ``finish`` waits."""
+    wanted = streams or Streams()
+    request = wire.RunRequest(
+        config=config, name=name, pull=pull, detach=detach, fds=_present(wanted)
+    )
+    return _ask(context, b"R", wire.encode(request), wanted, on_started)
+
+
+def start(context: Context, reference: str, *, streams: Streams | None = None) -> int | None:
+    """Start a container; with ``streams`` wait for its end and return its exit code.
+
+    A container that already runs is left alone, as with Docker.
+
+    Raises:
+        NotFound: no such container.
+        CommandNotFound, CommandNotExecutable: its command cannot run.
+    """
+    require_root()
+    record = get(context, reference)
+    if record.state.status in _ALIVE and streams is None:
+        return None
+    detach = streams is None
+    wanted = streams or Streams()
+    request = wire.StartRequest(id=record.id, detach=detach, fds=_present(wanted))
+    with _ask(context, b"S", wire.encode(request), wanted, None) as pending:
+        code = pending.finish().exit_code
+    return None if detach else code
+
+
+def run_here(
+    worker: host.Host,
+    context: Context,
+    config: ContainerConfig,
+    *,
+    name: str,
+    pull: Pull,
+    detach: bool,
+    attachment: Attachment,
+    on_started: OnStarted | None,
+) -> RunOutcome:
+    """Create a container and supervise it in this worker; ``attachment`` is taken over."""
+    try:
+        prepared = prepare(context, config, name=name, pull=pull)
+    except BaseException:
+        attachment.close()
+        raise
+    code, warnings = _supervise(
+        worker, context, prepared, detach=detach, attachment=attachment, on_started=on_started
+    )
+    return RunOutcome(id=prepared.record.id, exit_code=code, warnings=warnings)
+
+
+def start_here(
+    worker: host.Host,
+    context: Context,
+    container_id: str,
+    *,
+    detach: bool,
+    attachment: Attachment,
+    on_started: OnStarted | None,
+) -> int:
+    """Supervise an existing container in this worker; ``attachment`` is taken over."""
+    try:
+        record, lock = _take(context, container_id)
+        if lock < 0:
+            attachment.close()
+            return 0
+        try:
+            image = _image_of(context, record)
+        except BaseException:
+            os.close(lock)
+            raise
+    except BaseException:
+        attachment.close()
+        raise
+    code, _ = _supervise(
+        worker, context, Prepared(record, image, lock, ()),
+        detach=detach, attachment=attachment, on_started=on_started,
+    )  # fmt: skip
+    return code
+
+
+def _supervise(
+    worker: host.Host,
+    context: Context,
+    prepared: Prepared,
+    *,
+    detach: bool,
+    attachment: Attachment,
+    on_started: OnStarted | None,
+) -> tuple[int, tuple[str, ...]]:
+    supervisor = Supervisor(context, prepared.record, prepared.image, prepared.lock)
+    terminal = None if detach else _raw_terminal(prepared.record.config, attachment)
+    try:
+        warnings = (*prepared.warnings, *supervisor.launch(attachment))
+        if on_started is not None:
+            on_started(wire.Started(id=prepared.record.id, warnings=warnings))
+        if detach:
+            worker.defer(supervisor.run)
+            code = 0
+        else:
+            if worker.peer is not None:
+                host.release_input(worker.peer)
+                supervisor.serve_client(worker.peer, terminal)
+            code = supervisor.run()
+    finally:
+        if terminal is not None:
+            terminal.restore()
+    worker.defer(supervisor.tear_down)
+    return code, warnings
+
+
+def _raw_terminal(config: ContainerConfig, attachment: Attachment) -> ClientTerminal | None:
+    if not config.tty or attachment.stdin < 0:
+        return None
+    try:
+        return ClientTerminal(attachment.stdin)
+    except termios.error:
+        return None
+
+
+def _take(context: Context, container_id: str) -> tuple[ContainerRecord, int]:
+    """Lock a container's directory for its supervisor; (record, -1) if it runs already.
+
+    A supervisor that is just leaving, or another that is just starting, holds the lock for
+    milliseconds: the end of either is waited for.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    lock = os.open(
+        context.layout.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    )
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            record = context.state.containers.get(container_id)
+            if record.state.status in _ALIVE:
+                os.close(lock)
+                return record, -1
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise TimedOut(
+                    f"container {container_id[:12]} is being worked on for over "
+                    f"{_LOCK_TIMEOUT_S:.0f} s",
+                    "try again, or look for its supervisor with ps",
+                ) from None
+            time.sleep(0.002)
+            continue
+        record = context.state.containers.get(container_id)
+        if record.state.status in ("removing", "dead"):
+            os.close(lock)
+            raise Conflict(f"container {container_id[:12]} is being removed")
+        return record, lock
+
+
+def _image_of(context: Context, record: ContainerRecord) -> Image:
+    image = context.images.get(record.image_id)
+    context.images.ensure_unpacked(image)
+    return image
+
+
+def _duplicate(streams: Streams) -> Attachment:
+    roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
+    return Attachment(
+        *(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd >= 0 else -1 for fd in roles)
+    )
+
+
+def _present(streams: Streams) -> tuple[bool, bool, bool]:
+    return (streams.stdin_fd >= 0, streams.stdout_fd >= 0, streams.stderr_fd >= 0)
+
+
+def _ask(
+    context: Context,
+    kind: bytes,
+    payload: bytes,
+    streams: Streams,
+    on_started: OnStarted | None,
+) -> Pending:
+    roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
+    fds = tuple(fd for fd in roles if fd >= 0)
+    return Pending(connect.request(context.layout, kind, payload, fds), on_started)

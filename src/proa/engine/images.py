@@ -1,0 +1,116 @@
+"""``engine.images``: the verbs on images, bound to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proa.engine.containers import recovery
+from proa.engine.context import Context
+from proa.engine.image_inspect import inspect_image
+from proa.image.model import (
+    ArchiveFormat,
+    Compression,
+    HistoryEntry,
+    Image,
+    Progress,
+    Removal,
+    silent,
+)
+
+ImageList = list[Image]
+HistoryList = list[HistoryEntry]
+RemovalList = list[Removal]
+
+
+class Images:
+    """Verbs on the images of one engine."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store = context.images
+
+    def list(self) -> ImageList:
+        """Return every image once, newest first."""
+        return self._store.list()
+
+    def get(self, ref: str) -> Image:
+        """Return an image by name, digest, id or first digits of its id."""
+        return self._store.get(ref)
+
+    def inspect(self, ref: str) -> dict[str, object]:
+        """Return what ``docker image inspect`` shows."""
+        return inspect_image(self._store.get(ref))
+
+    def history(self, ref: str) -> HistoryList:
+        """Return how an image came to be, newest step first."""
+        return self._store.history(ref)
+
+    def tag(self, source: str, target: str) -> str:
+        """Give an image another name; returns the normalized name."""
+        return self._store.tag(source, target)
+
+    def remove(self, ref: str, *, force: bool = False) -> RemovalList:
+        """Remove a name of an image, and the image with its last name."""
+        recovery.recover_all(self._context)
+        return self._store.remove(ref, force=force, in_use=self._in_use)
+
+    def load(
+        self, source: str | int, *, platform: str = "", progress: Progress = silent
+    ) -> ImageList:
+        """Take in the images of an archive (path or descriptor)."""
+        self._context.layout.ensure()
+        return self._store.load(source, platform=platform, progress=progress)
+
+    def save(
+        self,
+        refs: Sequence[str],
+        destination: str | int,
+        *,
+        format: ArchiveFormat = "docker",  # noqa: A002 - the word of the command line
+        compression: Compression = "none",
+        progress: Progress = silent,
+    ) -> None:
+        """Write images as an archive (path, folder or descriptor)."""
+        self._store.save(
+            refs, destination, format=format, compression=compression, progress=progress
+        )
+
+    def import_(
+        self,
+        source: str | int,
+        reference: str = "",
+        *,
+        changes: Sequence[str] = (),
+        message: str = "",
+        platform: str = "",
+        progress: Progress = silent,
+    ) -> Image:
+        """Make an image of a root filesystem's tar (path or descriptor)."""
+        self._context.layout.ensure()
+        return self._store.import_rootfs(
+            source, reference, changes=changes, message=message, platform=platform,
+            progress=progress,
+        )  # fmt: skip
+
+    def bootstrap(
+        self,
+        reference: str,
+        *,
+        variant: str = "",
+        include: Sequence[str] = (),
+        architecture: str = "",
+        mirror: str = "",
+        progress: Progress = silent,
+    ) -> Image:
+        """Make a base image from the packages of Debian's archive."""
+        from proa.image.bootstrap import bootstrap
+
+        self._context.layout.ensure()
+        return bootstrap(
+            self._store, reference, variant=variant, include=include, architecture=architecture,
+            mirror=mirror, progress=progress,
+        )  # fmt: skip
+
+    def _in_use(self) -> dict[str, str]:
+        """Image ids that containers were made from, with the name of one container each."""
+        return {record.image_id: record.name for record in self._context.state.containers.list()}

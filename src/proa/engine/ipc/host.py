@@ -1,0 +1,36 @@
+"""The process that this one is: a worker of the zygote, or somebody's program.
+
+A worker that runs ``proa run`` becomes the container's supervisor itself instead of asking for one;
+:data:`current` is how the verbs find out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+
+class Host(Protocol):
+    """What a verb may ask of the worker that it runs in."""
+
+    @property
+    def peer(self) -> socket.socket | None:
+        """Connection to the client, None once it has been hung up."""
+
+    def defer(self, action: Callable[[], object]) -> None:
+        """Run ``action`` once the client has its answer."""
+
+
+current: Host | None = None
+"""The worker that this process is, if it is one."""
+
+
+def release_input(peer: socket.socket) -> None:
+    """Stop interrupting this process when the client speaks: a loop reads the socket now."""
+    flags = fcntl.fcntl(peer.fileno(), fcntl.F_GETFL)
+    fcntl.fcntl(peer.fileno(), fcntl.F_SETFL, flags & ~os.O_ASYNC)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)

@@ -1,0 +1,203 @@
+"""Frames on the engine's unix sockets.
+
+A frame is one kind byte, a four-byte big-endian length and that many bytes. Descriptors travel with
+the first byte of a frame (SCM_RIGHTS, unix(7)). The same frames serve the zygote's socket and the
+containers' control sockets; both ends check every length.
+
+Requests to a worker of the zygote (client to worker):
+
+=====  ===========================================================================================
+``C``  run a command line: ``argc NUL envc NUL`` then that many NUL-ended words (bytes); descriptors
+       are stdin, stdout, stderr and the working directory
+``R``  :class:`RunRequest`, a container created and run for a library; descriptors by its flags
+``S``  :class:`StartRequest`, the supervisor of an existing container; descriptors likewise
+=====  ===========================================================================================
+
+The worker answers ``A`` as soon as it has read the request: a connection that ends before that was
+never acted upon and may be tried again. Then come ``I`` (started, :class:`Started`), ``X`` (exit
+code in decimal) or ``E`` (:class:`Failure`). A client may send ``K`` (a signal number in decimal)
+any time.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from typing import Literal
+
+import msgspec
+
+from proa import errors
+from proa.engine.config import ContainerConfig, Pull
+
+MAX_FRAME_BYTES = 8 * 1024 * 1024
+"""Above any argument vector and environment that execve(2) takes (ARG_MAX is at most 6 MiB)."""
+
+MAX_FDS = 8
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Create and run a container. ``fds`` says which of stdin, stdout, stderr travel along."""
+
+    config: ContainerConfig
+    name: str = ""
+    pull: Pull = "missing"
+    detach: bool = False
+    fds: tuple[bool, bool, bool] = (False, False, False)
+
+
+class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Start an existing container."""
+
+    id: str
+    detach: bool = True
+    fds: tuple[bool, bool, bool] = (False, False, False)
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The container runs."""
+
+    id: str
+    warnings: tuple[str, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error of :mod:`proa.errors` on its way to another process."""
+
+    kind: str
+    message: str
+    hint: str = ""
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True, tag="signal"):
+    """Send a signal to the container's init."""
+
+    number: int
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """Signal, wait ``timeout_s`` (-1: for ever), kill; answered when the container has ended."""
+
+    number: int = 0
+    timeout_s: float | None = None
+
+
+class Wait(msgspec.Struct, frozen=True, kw_only=True, tag="wait"):
+    """Answered with the exit code when the container has ended (and is removed, if it shall be)."""
+
+
+class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
+    """Join the container's stdio; the descriptors that are True travel along.
+
+    The connection stays open; its end detaches. Answered with the exit code.
+    """
+
+    fds: tuple[bool, bool, bool] = (False, True, True)
+    sig_proxy: bool = True
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
+    """Answered at once: the supervisor lives."""
+
+
+ControlRequest = Signal | Stop | Wait | Attach | Ping
+
+Kind = Literal[b"A", b"C", b"E", b"I", b"K", b"O", b"Q", b"R", b"S", b"X"]
+
+_ENCODER = msgspec.msgpack.Encoder()
+_KINDS: dict[str, type[errors.ProaError]] = {
+    kind.kind: kind
+    for kind in (
+        errors.NotFound, errors.Conflict, errors.Invalid, errors.Forbidden, errors.Unauthorized,
+        errors.Unavailable, errors.Unsupported, errors.Exhausted, errors.TimedOut, errors.Corrupt,
+        errors.CommandNotFound, errors.CommandNotExecutable, errors.Internal,
+    )
+}  # fmt: skip
+
+encode = _ENCODER.encode
+decode_run = msgspec.msgpack.Decoder(RunRequest).decode
+decode_start = msgspec.msgpack.Decoder(StartRequest).decode
+decode_started = msgspec.msgpack.Decoder(Started).decode
+decode_failure = msgspec.msgpack.Decoder(Failure).decode
+decode_control = msgspec.msgpack.Decoder(ControlRequest).decode
+
+
+def send(peer: socket.socket, kind: bytes, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
+    """Send one frame, with descriptors on its first byte.
+
+    Raises:
+        OSError: the peer is gone.
+    """
+    data = kind + len(payload).to_bytes(4, "big") + payload
+    if not fds:
+        peer.sendall(data)
+        return
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+    sent = peer.sendmsg([data], rights)
+    if sent < len(data):
+        peer.sendall(data[sent:])
+
+
+def receive(peer: socket.socket) -> tuple[bytes, bytes, list[int]]:
+    """Receive one frame: kind, payload and the descriptors that came along (close-on-exec).
+
+    Returns ``(b"", b"", [])`` at the end of the stream.
+
+    Raises:
+        Corrupt: the frame is longer than :data:`MAX_FRAME_BYTES` or the stream ends inside it.
+        OSError: the connection broke.
+    """
+    head, fds = _receive_head(peer)
+    if not head:
+        return b"", b"", fds
+    try:
+        length = int.from_bytes(head[1:5], "big")
+        if length > MAX_FRAME_BYTES:
+            raise errors.Corrupt(f"a frame of {length} bytes on an engine socket is refused")
+        payload = _receive_exactly(peer, length)
+    except BaseException:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return head[:1], payload, fds
+
+
+def _receive_head(peer: socket.socket) -> tuple[bytes, list[int]]:
+    space = socket.CMSG_SPACE(MAX_FDS * 4)
+    head, rights, _, _ = peer.recvmsg(5, space, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, data in rights:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % 4])
+    received = list(fds)
+    if head and len(head) < 5:
+        try:
+            head += _receive_exactly(peer, 5 - len(head))
+        except BaseException:
+            for fd in received:
+                os.close(fd)
+            raise
+    return head, received
+
+
+def _receive_exactly(peer: socket.socket, length: int) -> bytes:
+    data = peer.recv(length, socket.MSG_WAITALL) if length else b""
+    while len(data) < length:
+        more = peer.recv(length - len(data))
+        if not more:
+            raise errors.Corrupt("an engine socket ended inside a frame")
+        data += more
+    return data
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Describe an error for the other end; an unforeseen one is an internal error with its type."""
+    if isinstance(error, errors.ProaError):
+        return Failure(kind=error.kind, message=error.message, hint=error.hint)
+    return Failure(kind="internal", message=f"{type(error).__name__}: {error}")
+
+
+def error_of(failure: Failure) -> errors.ProaError:
+    """Rebuild the error that the other end described."""
+    return _KINDS.get(failure.kind, errors.Internal)(failure.message, failure.hint)

@@ -1,0 +1,91 @@
+"""``engine.system``: about the engine and the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from proa import __version__
+from proa.cgroups.hierarchy import Hierarchy
+from proa.engine.context import Context
+from proa.oci.platform import host_platform
+from proa.runtime.security import userns
+
+_ENGINE_API = "1.51"
+
+
+class System:
+    """Facts about one engine."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def version(self) -> dict[str, object]:
+        """Return versions, in Docker's words."""
+        host = host_platform()
+        return {
+            "Version": __version__,
+            "ApiVersion": _ENGINE_API,
+            "Os": host.os,
+            "Arch": host.architecture,
+            "KernelVersion": platform.release(),
+            "PythonVersion": platform.python_version(),
+        }
+
+    def info(self) -> dict[str, object]:
+        """Return what ``docker info`` shows, and what this host lacks."""
+        self._context.layout.ensure()
+        records = self._context.state.containers.list()
+        statuses = [record.state.status for record in records]
+        reason = userns.probe(self._context.layout.root)
+        uname = os.uname()
+        host = host_platform()
+        return {
+            "Containers": len(records),
+            "ContainersRunning": statuses.count("running"),
+            "ContainersPaused": statuses.count("paused"),
+            "ContainersStopped": len(records)
+            - statuses.count("running")
+            - statuses.count("paused"),
+            "Images": len(self._context.images.list()),
+            "Driver": "overlay2",
+            "LoggingDriver": "json-file",
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": "2" if Hierarchy.detect().is_unified else "1",
+            "KernelVersion": uname.release,
+            "OperatingSystem": _operating_system(),
+            "OSType": host.os,
+            "Architecture": uname.machine,
+            "NCPU": os.cpu_count() or 1,
+            "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "DockerRootDir": self._context.layout.root,
+            "RunDirectory": self._context.layout.run,
+            "Name": uname.nodename,
+            "ServerVersion": __version__,
+            "Isolation": ["process"],
+            "SecurityOptions": _security_options(reason),
+            "Warnings": _warnings(reason),
+        }
+
+
+def _operating_system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"
+
+
+def _security_options(reason: str | None) -> list[str]:
+    options = ["name=seccomp,profile=builtin", "name=no-new-privileges", "name=cgroupns"]
+    if reason is None:
+        options.append("name=userns")
+    return options
+
+
+def _warnings(reason: str | None) -> list[str]:
+    warnings = []
+    if reason is not None:
+        warnings.append(f"containers share the host's user namespace: {reason}")
+    if not os.path.isdir("/sys/kernel/security/apparmor"):
+        warnings.append("AppArmor is not enabled on this host: containers run without a profile")
+    return warnings
