@@ -39,6 +39,7 @@ class BlobReader:
         self._repository = repository
         self._descriptor = descriptor
         self._answer: Answer | None = None
+        self._skipped = 0
         self._cuts = 0
 
     def __enter__(self) -> BlobReader:
@@ -68,15 +69,14 @@ class BlobReader:
         """
         size = self._descriptor.size
         while self.offset < size:
+            if self._answer is None:
+                # Fails for good when it fails: the client has repeated it already.
+                self._answer = self._open()
             try:
-                if self._answer is None:
-                    self._answer = self._open()
+                self._skip_known()
                 piece = self._read_piece()
                 if not piece:
-                    raise Unavailable(
-                        f"{self._name()} ended after {self.offset} of {size} bytes",
-                        "try again: what arrived is kept and the rest is fetched",
-                    )
+                    raise Unavailable(f"{self._name()} ended after {self.offset} of {size} bytes")
             except Unavailable:
                 self.close()
                 self._cuts += 1
@@ -87,6 +87,7 @@ class BlobReader:
                 continue
             self._cuts = 0
             self.offset += len(piece)
+            self._skipped = self.offset
             if self.offset == size:
                 self._finish()
             return piece
@@ -117,10 +118,9 @@ class BlobReader:
                 success=(200, 206),
             )
         )
+        self._skipped = 0 if answer.status == 200 else self.offset
         try:
             self._check_length(answer)
-            if answer.status == 200 and self.offset:
-                self._skip(answer)
         except BaseException:
             answer.close()
             raise
@@ -138,13 +138,15 @@ class BlobReader:
         elif length is not None and length.isdigit() and int(length) != size:
             raise Corrupt(f"{self._name()} is {length} bytes long instead of {size}")
 
-    def _skip(self, answer: Answer) -> None:
-        left = self.offset
-        while left:
-            piece = read_some(answer, min(CHUNK_BYTES, left))
+    def _skip_known(self) -> None:
+        """Drop what a registry without ranges sends again."""
+        answer = self._answer
+        assert answer is not None
+        while self._skipped < self.offset:
+            piece = read_some(answer, min(CHUNK_BYTES, self.offset - self._skipped))
             if not piece:
                 raise Unavailable(f"{self._name()} was cut before byte {self.offset}")
-            left -= len(piece)
+            self._skipped += len(piece)
 
     def _name(self) -> str:
         return f"blob {self._descriptor.digest} of {self._repository}"

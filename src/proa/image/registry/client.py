@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
@@ -79,7 +80,7 @@ class _Sent(NamedTuple):
 
 
 class Client:
-    """Talks to registries for one operation; safe to use from several threads.
+    """Talks to registries for one operation; a context manager, safe to use from several threads.
 
     Args:
         registries: None to read the settings files.
@@ -102,6 +103,17 @@ class Client:
         self._lock = threading.Lock()
         self._authenticators: dict[Endpoint, Authenticator] = {}
         self._spoken: dict[Endpoint, str] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close all connections."""
@@ -183,22 +195,30 @@ class Client:
         """Send once; on a 401 authenticate and send once more; follow redirects of reads."""
         sent = self._open(endpoint, request)
         if sent.answer.status == 401 and sent.own:
-            challenge = parse_challenges(sent.answer.headers.getlist("WWW-Authenticate"))
-            header = None
-            if challenge:
-                header = self.get_authenticator(endpoint).answer(
-                    challenge,
-                    request.scope,
-                    urlsplit(sent.url).scheme,
-                    refused=sent.authorization,
-                    offline=request.offline,
-                )
+            header = self._authenticate(endpoint, request, sent)
             if header:
                 sent.answer.close()
                 sent = self._open(endpoint, request, header)
         if sent.answer.status in _REDIRECT_STATUSES and request.method in ("GET", "HEAD"):
             return self._follow(endpoint, request, sent)
         return sent.answer
+
+    def _authenticate(self, endpoint: Endpoint, request: Request, sent: _Sent) -> str | None:
+        """Return the header that answers a 401, or None: then the 401 is the answer."""
+        challenge = parse_challenges(sent.answer.headers.getlist("WWW-Authenticate"))
+        if challenge is None:
+            return None
+        try:
+            return self.get_authenticator(endpoint).answer(
+                challenge,
+                request.scope,
+                urlsplit(sent.url).scheme,
+                refused=sent.authorization,
+                offline=request.offline,
+            )
+        except BaseException:
+            sent.answer.close()
+            raise
 
     def _open(self, endpoint: Endpoint, request: Request, header: str | None = None) -> _Sent:
         """Send to the endpoint, in the first of its schemes that it speaks."""

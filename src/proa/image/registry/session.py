@@ -10,7 +10,7 @@ from proa.errors import NotFound, ProaError, Unauthorized
 from proa.image.registry.answers import printable, read_limited
 from proa.image.registry.client import Client, Request
 from proa.image.registry.credentials import Credentials, CredentialStore
-from proa.image.registry.hosts import HUB, Registries, load_registries
+from proa.image.registry.hosts import HUB, Registries
 from proa.oci.codec import MAX_DOCUMENT_BYTES, decode_json
 
 _HUB_SEARCH = "https://index.docker.io/v1/search"
@@ -70,16 +70,14 @@ def log_in(
     """
     store = store or CredentialStore()
     given = Credentials(username=username, password=password)
-    client = Client(load_registries() if registries is None else registries, given)
-    endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
     doing = f"cannot log in to {registry}"
-    try:
-        client.send(endpoint, Request(method="GET", doing=doing, offline=True)).close()
+    with Client(registries, given) as client:
+        endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
+        try:
+            client.send(endpoint, Request(method="GET", doing=doing, offline=True)).close()
+        except Unauthorized as error:
+            raise Unauthorized(f"{doing}: the user name or password is wrong") from error
         token = client.get_authenticator(endpoint).identity_token
-    except Unauthorized as error:
-        raise Unauthorized(f"{doing}: the user name or password is wrong") from error
-    finally:
-        client.close()
     kept = Credentials(username=username, identity_token=token) if token else given
     return store.save(registry, kept)
 
@@ -89,9 +87,7 @@ def log_out(registry: str, *, store: CredentialStore | None = None) -> bool:
     return (store or CredentialStore()).remove(registry)
 
 
-def search(
-    term: str, registry: str = HUB, *, limit: int = 25, client: Client | None = None
-) -> list[Found]:
+def search(client: Client, term: str, registry: str = HUB, *, limit: int = 25) -> list[Found]:
     """Find repositories by a part of their name.
 
     The Hub is asked for its own search. Other registries have none in any standard: their catalog
@@ -100,17 +96,9 @@ def search(
     Raises:
         Unsupported, NotFound, Unauthorized: the registry does not show its catalog.
     """
-    own = client is None
-    client = client or Client()
-    try:
-        return (
-            _search_hub(client, term, limit)
-            if registry == HUB
-            else _search_catalog(client, registry, term, limit)
-        )
-    finally:
-        if own:
-            client.close()
+    if registry == HUB:
+        return _search_hub(client, term, limit)
+    return _search_catalog(client, registry, term, limit)
 
 
 def _search_hub(client: Client, term: str, limit: int) -> list[Found]:
