@@ -1,0 +1,88 @@
+"""The mount API: constants, and the calls that the engine makes on its own side.
+
+A detached mount (``open_tree`` with OPEN_TREE_CLONE) lives as long as its descriptor and can be
+attached in another mount namespace by whoever is given the descriptor.
+
+Sources: open_tree(2), move_mount(2), mount_setattr(2), fsopen(2), mount(2), ``linux/mount.h``.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from proa.linux.syscalls import AT_FDCWD, SYS_MOUNT_SETATTR, SYS_OPEN_TREE, call
+
+MS_RDONLY = 1
+MS_REC = 0x4000
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+
+MOUNT_ATTR_RDONLY = 0x00000001
+MOUNT_ATTR_NOSUID = 0x00000002
+MOUNT_ATTR_NODEV = 0x00000004
+MOUNT_ATTR_NOEXEC = 0x00000008
+MOUNT_ATTR_ATIME = 0x00000070
+MOUNT_ATTR_NOATIME = 0x00000010
+MOUNT_ATTR_STRICTATIME = 0x00000020
+MOUNT_ATTR_NODIRATIME = 0x00000080
+MOUNT_ATTR_IDMAP = 0x00100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x00200000
+
+_MOUNT_ATTR = struct.Struct("<4Q")
+MOUNT_ATTR_SIZE = _MOUNT_ATTR.size
+
+
+def pack_mount_attr(
+    attr_set: int = 0, attr_clear: int = 0, propagation: int = 0, userns_fd: int = 0
+) -> bytes:
+    """Return ``struct mount_attr``."""
+    return _MOUNT_ATTR.pack(attr_set, attr_clear, propagation, userns_fd)
+
+
+def open_tree(dir_fd: int, path: str, flags: int) -> int:
+    """Open a mount, or with OPEN_TREE_CLONE a detached copy of one.
+
+    Args:
+        flags: OPEN_TREE_* and AT_*; close-on-exec is added.
+
+    Raises:
+        OSError: with the path as ``filename``.
+    """
+    try:
+        return call(SYS_OPEN_TREE, dir_fd, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def mount_setattr(fd: int, flags: int, attr: bytes, path: str = "") -> None:
+    """Change a mount's attributes.
+
+    Args:
+        fd: the mount, with AT_EMPTY_PATH in ``flags``; or a directory to start at.
+        attr: from :func:`pack_mount_attr`.
+
+    Raises:
+        OSError: EINVAL for MOUNT_ATTR_IDMAP where the filesystem has no ID-mapped mounts.
+    """
+    call(SYS_MOUNT_SETATTR, fd, os.fsencode(path), flags, attr, MOUNT_ATTR_SIZE)
+
+
+def clone_path(path: str, flags: int = 0) -> int:
+    """Detached copy of the mount that a host path is on, rooted at that path."""
+    return open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | flags)
