@@ -12,7 +12,7 @@ below the parent. ``open(path)`` finds what is there, whole or half, and ``delet
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,7 @@ class Cgroup(ABC):
 
     @abstractmethod
     def clone_fd(self) -> int:
-        """Directory for ``clone3(CLONE_INTO_CGROUP)``; -1 on v1 and hybrid. Owned by this object."""
+        """Directory for ``clone3(CLONE_INTO_CGROUP)``, owned by this object; -1 on v1, hybrid."""
 
     @abstractmethod
     def add(self, pid: int) -> None:
@@ -141,8 +141,3 @@ class Cgroup(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def sorted_unique(pids: Sequence[int]) -> list[int]:
-    """Process ids in order; v1 lists a process again while one of its threads is on the move."""
-    return sorted(set(pids))
