@@ -105,6 +105,15 @@ def seccomp() -> str:
     return "the kernel has no seccomp filters"
 
 
+def libseccomp() -> str:
+    """libseccomp's shared library is installed (the reference for compiled filters)."""
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError as error:
+        return str(error)
+    return ""
+
+
 def loop() -> str:
     """A loop device can be had."""
     try:

@@ -45,6 +45,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "idmap": probes.idmap,
     "overlay": probes.overlay,
     "seccomp": probes.seccomp,
+    "libseccomp": probes.libseccomp,
     "loop": probes.loop,
     "kvm": probes.kvm,
     "qemu": probes.qemu_system,

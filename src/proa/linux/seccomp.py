@@ -5,9 +5,10 @@ Sources: ``linux/seccomp.h``, ``linux/audit.h``, seccomp(2).
 
 from __future__ import annotations
 
-import os
+import ctypes
 import struct
-from collections.abc import Callable
+
+from proa.linux.syscalls import call, number
 
 # Return values of a filter; the upper 16 bits are the action, the lower 16 its datum.
 RET_KILL_PROCESS = 0x80000000
@@ -43,10 +44,6 @@ DATA_ARCH = 4
 DATA_ARGS = 16
 DATA_BYTES = 64
 
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "i686": 354, "i386": 354, "armv7l": 383}
-
-_syscall: Callable[..., int] | None = None
-
 
 def pack_fprog(program_bytes: int, address: int) -> bytes:
     """Return ``struct sock_fprog`` for a packed program of that size in bytes at that address."""
@@ -67,22 +64,6 @@ def set_mode_filter(program: bytes, flags: int = 0) -> int:
         OSError: EACCES without no_new_privs and CAP_SYS_ADMIN, EINVAL for a program or flag that
             this kernel does not take.
     """
-    import ctypes
-
-    global _syscall
-    if _syscall is None:
-        _syscall = ctypes.CDLL(None, use_errno=True).syscall
-        _syscall.restype = ctypes.c_long
     instructions = ctypes.create_string_buffer(program, len(program))
     fprog = pack_fprog(len(program), ctypes.addressof(instructions))
-    number = _SYS_SECCOMP[os.uname().machine]
-    result = _syscall(
-        ctypes.c_long(number),
-        ctypes.c_long(SET_MODE_FILTER),
-        ctypes.c_ulong(flags),
-        ctypes.c_char_p(fprog),
-    )
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return result
+    return call(number("seccomp"), SET_MODE_FILTER, flags, fprog)

@@ -58,7 +58,8 @@ def normalize(name: str) -> str:
     if upper == ALL:
         return ALL
     full = upper if upper.startswith("CAP_") else f"CAP_{upper}"
-    if full not in capability.NUMBERS:
+    # Upper-casing turns some letters of other scripts into ASCII ones.
+    if full not in capability.NUMBERS or not name.isascii():
         raise Invalid(
             f"unknown capability {name!r}", "use a name from capabilities(7), or ALL"
         ) from None
