@@ -5,7 +5,7 @@ On disk, below the engine's root (0700)::
     content/                      an OCI image layout (:mod:`proa.image.content.store`)
     snapshots/                    unpacked layers (:mod:`proa.image.snapshots.overlay`)
     images/<manifest hex>         what ``get`` needs of one image, decoded from content once
-    images/lock                   shared while images are made or taken into use, exclusive to remove
+    images/lock                   shared while images are made or taken into use, else exclusive
 
 Names live in the engine's database (:class:`~proa.image.references.References`). A name is written
 after everything that it stands for is durable and removed before any of it, so that a crash at any
