@@ -9,13 +9,13 @@ from proa.engine.context import Context
 from proa.engine.image_inspect import inspect_image
 from proa.image.model import (
     ArchiveFormat,
-    Compression,
     HistoryEntry,
     Image,
     Progress,
     Removal,
     silent,
 )
+from proa.oci.mediatype import Compression
 
 ImageList = list[Image]
 HistoryList = list[HistoryEntry]
@@ -39,7 +39,7 @@ class Images:
 
     def inspect(self, ref: str) -> dict[str, object]:
         """Return what ``docker image inspect`` shows."""
-        return inspect_image(self._store.get(ref))
+        return inspect_image(self._store.get(ref), self._context.layout.root)
 
     def history(self, ref: str) -> HistoryList:
         """Return how an image came to be, newest step first."""

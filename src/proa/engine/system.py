@@ -6,7 +6,7 @@ import os
 import platform
 
 from proa import __version__
-from proa.cgroups.hierarchy import Hierarchy
+from proa.cgroups.hierarchy import load_hierarchy
 from proa.engine.context import Context
 from proa.oci.platform import host_platform
 from proa.runtime.security import userns
@@ -51,7 +51,7 @@ class System:
             "Driver": "overlay2",
             "LoggingDriver": "json-file",
             "CgroupDriver": "cgroupfs",
-            "CgroupVersion": "2" if Hierarchy.detect().is_unified else "1",
+            "CgroupVersion": "2" if load_hierarchy().mode == "v2" else "1",
             "KernelVersion": uname.release,
             "OperatingSystem": _operating_system(),
             "OSType": host.os,

@@ -138,15 +138,11 @@ def compose_capabilities(config: ContainerConfig, uid: int) -> LinuxCapabilities
 
     A process that does not start as root has only the bounding set, as with Docker.
     """
-    kept = tuple(
-        sorted(
-            capabilities.compute(
-                add=config.cap_add, drop=config.cap_drop, privileged=config.privileged
-            )
-        )
-    )
-    effective = kept if uid == 0 else ()
-    return LinuxCapabilities(bounding=kept, permitted=effective, effective=effective)
+    names = capabilities.tweak(config.cap_add, config.cap_drop, privileged=config.privileged)
+    sets = capabilities.sets(names)
+    if uid == 0:
+        return sets
+    return LinuxCapabilities(bounding=sets.bounding)
 
 
 def wants_no_new_privileges(options: Iterable[str]) -> bool:

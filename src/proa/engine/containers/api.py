@@ -8,10 +8,8 @@ import msgspec
 
 from proa.engine.config import ContainerConfig, Pull
 from proa.engine.containers import create as creating
-from proa.engine.containers import filters as filtering
-from proa.engine.containers import lifecycle, recovery, run
+from proa.engine.containers import lifecycle, query, recovery, run
 from proa.engine.containers.create import Created
-from proa.engine.containers.inspect import inspect_container
 from proa.engine.containers.pending import Pending, RunOutcome
 from proa.engine.containers.run import Streams
 from proa.engine.context import Context
@@ -19,8 +17,6 @@ from proa.engine.ipc import wire
 from proa.engine.logs.drivers import open_log_reader
 from proa.engine.logs.reader import LogSelection
 from proa.engine.model import ContainerRecord
-
-_ALIVE = ("running", "paused", "restarting")
 
 Records = list[ContainerRecord]
 
@@ -118,19 +114,11 @@ class Containers:
             filters: Docker's filters of ``ps``.
             last: only the newest so many, whatever their state.
         """
-        recovery.recover_all(self._context)
-        records = self._context.state.containers.list()
-        chosen = filtering.apply_filters(records, filters or {}, self._context.images)
-        if last:
-            return chosen[:last]
-        if all or filtering.names_status(filters or {}):
-            return chosen
-        return [record for record in chosen if record.state.status in _ALIVE]
+        return query.list_containers(self._context, everything=all, filters=filters, last=last)
 
     def inspect(self, ref: str, *, size: bool = False) -> dict[str, object]:
         """Return what ``docker inspect`` shows of a container."""
-        record = self.get(ref)
-        return inspect_container(self._context, record, size=size)
+        return query.inspect(self._context, ref, size=size)
 
     def logs(
         self,
@@ -159,10 +147,10 @@ class Containers:
 
     def _is_alive(self, container_id: str) -> bool:
         found = self._context.state.containers.find(container_id)
-        if found is None or found.state.status not in _ALIVE:
+        if found is None or found.state.status not in query.ALIVE:
             return False
         current = recovery.recover_container(self._context, found)
-        return current is not None and current.state.status in _ALIVE
+        return current is not None and current.state.status in query.ALIVE
 
 
 def _tell_id(callback: Callable[[str], None] | None) -> Callable[[wire.Started], None] | None:

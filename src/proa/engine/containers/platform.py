@@ -52,10 +52,11 @@ def check_platform(image: Image, config: ContainerConfig) -> tuple[str, ...]:
         )
     if config.platform:
         return ()
-    return (
+    remark = (
         f"the image's platform ({_words(made_for)}) is not the host's ({_words(host)}): "
-        f"it runs emulated by {interpreter}",
+        f"it runs emulated by {interpreter}"
     )
+    return (remark,)
 
 
 def _runs_natively(made_for: Platform, host: Platform) -> bool:

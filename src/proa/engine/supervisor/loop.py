@@ -60,10 +60,6 @@ class Loop:
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 
-    def modify(self, fd: int, events: int) -> None:
-        """Change what a descriptor is watched for; 0 still reports errors and hang-up."""
-        self._epoll.modify(fd, events)
-
     def remove(self, fd: int) -> None:
         """Forget a descriptor; unknown ones are ignored. Call it before closing the descriptor."""
         if self._callbacks.pop(fd, None) is not None:

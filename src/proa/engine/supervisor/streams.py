@@ -188,7 +188,10 @@ class Output:
         held = any(sink.backlog > BACKLOG_BYTES for sink in self._sinks)
         if held != self._held and self.open:
             self._held = held
-            self._loop.modify(self._fd, 0 if held else READ)
+            if held:
+                self._loop.remove(self._fd)
+            else:
+                self._loop.add(self._fd, READ, self._on_readable)
 
     def abandon_readers(self) -> None:
         """Close all readers; the container writes on, into the record alone."""
@@ -221,10 +224,6 @@ class Output:
             os.close(self._fd)
 
     def _on_readable(self, _events: int) -> None:
-        if self._held:
-            # Only EPOLLHUP comes here while held: the data stays in the pipe until there is room.
-            self._loop.remove(self._fd)
-            return
         if not self._read():
             self._close()
 
@@ -315,7 +314,8 @@ class Input:
         self._waiting = data
         self._push()
         if self._waiting and self._source >= 0:
-            self._loop.modify(self._source, 0)
+            # Removed, not masked: the kernel reports a hang-up whatever is asked for.
+            self._loop.remove(self._source)
             self._loop.add(self._fd, WRITE, self._on_pipe)
 
     def _on_pipe(self, _events: int) -> None:
@@ -328,7 +328,7 @@ class Input:
         if not self._waiting and self._pollable:
             self._loop.remove(self._fd)
             if self._source >= 0:
-                self._loop.modify(self._source, READ)
+                self._loop.add(self._source, READ, self._on_source)
 
     def _push(self) -> None:
         try:
