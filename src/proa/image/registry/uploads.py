@@ -174,6 +174,7 @@ def _resume(
                     location=location,
                     doing=f"cannot continue to push blob {descriptor.digest} to {repository}",
                     success=(204,),
+                    attempts=2,
                 )
             )
         except ProaError:
