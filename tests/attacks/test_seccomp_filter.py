@@ -24,8 +24,8 @@ pytestmark = [
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86_64"),
 ]
 
-# uretprobe and uprobe: the kernel's trampolines make them, and since Linux 6.14 no filter sees them;
-# from anywhere else they fail (seccomp_uprobe_exception in kernel/seccomp.c).
+# uretprobe and uprobe: recent kernels show them to no filter, because the kernel's own trampolines
+# make them; from anywhere else they fail (seccomp_uprobe_exception in kernel/seccomp.c).
 UNFILTERED = (335, 336)
 
 EPERM = -errno.EPERM
@@ -157,7 +157,6 @@ def test_int80_is_no_way_around() -> None:
             (nr("unshare", "x86"), (CLONE_NEW["NEWUSER"],)),
             (nr("clone3", "x86"), (0, 0)),
             (nr("personality", "x86"), (0x0400000,)),
-            # x86_64's number of an allowed call is another call here: 158 is arch_prctl there.
             (nr("vm86", "x86"), (0, 0)),
         ],
         enter=int80,

@@ -240,8 +240,11 @@ def _decide(
         if value == default:
             continue
         if not alternatives:
-            for number in found:
-                plain.setdefault(number, value)
+            if plain:
+                for number in found:
+                    plain.setdefault(number, value)
+            else:
+                plain = dict.fromkeys(found, value)
             continue
         for name in dict.fromkeys(names):
             if name in numbers:
