@@ -19,6 +19,7 @@ from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig, Pull
 from proa.engine.containers.platform import check_platform
 from proa.engine.context import Context
+from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
 from proa.errors import Forbidden, NotFound, from_os_error
@@ -72,6 +73,7 @@ def prepare(
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
     compose_resources(config.resources)
+    validate_log_config(config.log)
     userns_base, remarks = _choose_user_namespace(context, config)
     container_id = generate_id()
     directory = context.layout.container(container_id)

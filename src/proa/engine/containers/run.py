@@ -64,7 +64,8 @@ def run(
     if worker is not None and worker.peer is not None:
         return run_here(
             worker, context, config, name=name, pull=pull, detach=detach,
-            attachment=_duplicate(streams or Streams()), on_started=on_started,
+            attachment=_duplicate(streams or Streams()),
+            detach_keys=streams.detach_keys if streams else "", on_started=on_started,
         )  # fmt: skip
     with begin(
         context, config, name=name, pull=pull, streams=streams, detach=detach, on_started=on_started
@@ -85,7 +86,12 @@ def begin(
     """Ask a worker to run a new container; its ``finish`` waits."""
     wanted = streams or Streams()
     request = wire.RunRequest(
-        config=config, name=name, pull=pull, detach=detach, fds=_present(wanted)
+        config=config,
+        name=name,
+        pull=pull,
+        detach=detach,
+        fds=_present(wanted),
+        detach_keys=wanted.detach_keys,
     )
     return _ask(context, b"R", wire.encode(request), wanted, on_started)
 
@@ -105,7 +111,9 @@ def start(context: Context, reference: str, *, streams: Streams | None = None) -
         return None
     detach = streams is None
     wanted = streams or Streams()
-    request = wire.StartRequest(id=record.id, detach=detach, fds=_present(wanted))
+    request = wire.StartRequest(
+        id=record.id, detach=detach, fds=_present(wanted), detach_keys=wanted.detach_keys
+    )
     with _ask(context, b"S", wire.encode(request), wanted, None) as pending:
         code = pending.finish().exit_code
     return None if detach else code
@@ -120,6 +128,7 @@ def run_here(
     pull: Pull,
     detach: bool,
     attachment: Attachment,
+    detach_keys: str = "",
     on_started: OnStarted | None,
 ) -> RunOutcome:
     """Create a container and supervise it in this worker; ``attachment`` is taken over."""
@@ -129,7 +138,13 @@ def run_here(
         attachment.close()
         raise
     code, warnings = _supervise(
-        worker, context, prepared, detach=detach, attachment=attachment, on_started=on_started
+        worker,
+        context,
+        prepared,
+        detach=detach,
+        attachment=attachment,
+        detach_keys=detach_keys,
+        on_started=on_started,
     )
     return RunOutcome(id=prepared.record.id, exit_code=code, warnings=warnings)
 
@@ -141,6 +156,7 @@ def start_here(
     *,
     detach: bool,
     attachment: Attachment,
+    detach_keys: str = "",
     on_started: OnStarted | None,
 ) -> int:
     """Supervise an existing container in this worker; ``attachment`` is taken over."""
@@ -159,7 +175,7 @@ def start_here(
         raise
     code, _ = _supervise(
         worker, context, Prepared(record, image, lock, ()),
-        detach=detach, attachment=attachment, on_started=on_started,
+        detach=detach, attachment=attachment, detach_keys=detach_keys, on_started=on_started,
     )  # fmt: skip
     return code
 
@@ -171,12 +187,13 @@ def _supervise(
     *,
     detach: bool,
     attachment: Attachment,
+    detach_keys: str = "",
     on_started: OnStarted | None,
 ) -> tuple[int, tuple[str, ...]]:
     supervisor = Supervisor(context, prepared.record, prepared.image, prepared.lock)
     terminal = None if detach else _raw_terminal(prepared.record.config, attachment)
     try:
-        warnings = (*prepared.warnings, *supervisor.launch(attachment))
+        warnings = (*prepared.warnings, *supervisor.launch(attachment, detach_keys))
         if on_started is not None:
             on_started(wire.Started(id=prepared.record.id, warnings=warnings))
         if detach:
@@ -186,7 +203,10 @@ def _supervise(
             if worker.peer is not None:
                 host.release_input(worker.peer)
                 supervisor.serve_client(worker.peer, terminal)
-            code = supervisor.run()
+            ended = supervisor.run()
+            if ended is None:
+                worker.defer(supervisor.run)
+            code = ended or 0
     finally:
         if terminal is not None:
             terminal.restore()

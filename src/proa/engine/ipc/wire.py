@@ -24,12 +24,12 @@ from __future__ import annotations
 import array
 import os
 import socket
-from typing import Literal
 
 import msgspec
 
 from proa import errors
 from proa.engine.config import ContainerConfig, Pull
+from proa.oci.spec import Process
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 """Above any argument vector and environment that execve(2) takes (ARG_MAX is at most 6 MiB)."""
@@ -45,6 +45,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pull: Pull = "missing"
     detach: bool = False
     fds: tuple[bool, bool, bool] = (False, False, False)
+    detach_keys: str = ""
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,6 +54,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     id: str
     detach: bool = True
     fds: tuple[bool, bool, bool] = (False, False, False)
+    detach_keys: str = ""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,20 +92,44 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True, tag="wait"):
 class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
     """Join the container's stdio; the descriptors that are True travel along.
 
-    The connection stays open; its end detaches. Answered with the exit code.
+    The connection stays open; its end detaches. Answered with ``O``, and with the exit code when
+    the container ends or ``D`` when the detach keys were pressed.
     """
 
     fds: tuple[bool, bool, bool] = (False, True, True)
-    sig_proxy: bool = True
+    detach_keys: str = ""
+
+
+class Exec(msgspec.Struct, frozen=True, kw_only=True, tag="exec"):
+    """Start one more process. Its stdin, stdout and stderr travel along, unless it has a terminal.
+
+    Answered with ``I`` (with the terminal's master side as descriptor, if there is one) when it
+    runs, and with its exit code when it has ended. The connection's end changes nothing.
+    """
+
+    process: Process
+
+
+class Resize(msgspec.Struct, frozen=True, kw_only=True, tag="resize"):
+    """Set the size of the container's terminal, in characters."""
+
+    rows: int
+    columns: int
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, tag="pause"):
+    """Freeze all processes."""
+
+
+class Unpause(msgspec.Struct, frozen=True, kw_only=True, tag="unpause"):
+    """Thaw all processes."""
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
     """Answered at once: the supervisor lives."""
 
 
-ControlRequest = Signal | Stop | Wait | Attach | Ping
-
-Kind = Literal[b"A", b"C", b"E", b"I", b"K", b"O", b"Q", b"R", b"S", b"X"]
+ControlRequest = Signal | Stop | Wait | Attach | Exec | Resize | Pause | Unpause | Ping
 
 _ENCODER = msgspec.msgpack.Encoder()
 _KINDS: dict[str, type[errors.ProaError]] = {

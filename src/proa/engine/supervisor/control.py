@@ -52,12 +52,12 @@ class Connection:
         credentials = self._peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return int.from_bytes(credentials[:4], "little", signed=True)
 
-    def answer(self, kind: bytes, payload: bytes = b"") -> None:
+    def answer(self, kind: bytes, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
         """Send a frame; a client that does not take it is hung up on."""
         if not self.open:
             return
         try:
-            wire.send(self._peer, kind, payload)
+            wire.send(self._peer, kind, payload, fds)
         except OSError:
             self.close()
 

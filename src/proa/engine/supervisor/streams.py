@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from proa.engine.supervisor.detachkeys import DetachScanner
 from proa.engine.supervisor.loop import READ, WRITE, Loop
 
 StreamName = Literal["stdout", "stderr"]
@@ -262,11 +263,26 @@ class Input:
         self._source = -1
         self._pollable = False
         self._waiting = b""
+        self._scanner: DetachScanner | None = None
+        self._on_detach: Callable[[], None] | None = None
         os.set_blocking(fd, False)
 
-    def attach(self, source: int) -> None:
-        """Read ``source`` (taken over) into the container from now on."""
+    def attach(
+        self,
+        source: int,
+        keys: bytes = b"",
+        on_detach: Callable[[], None] | None = None,
+    ) -> None:
+        """Read ``source`` (taken over) into the container from now on.
+
+        Args:
+            source: any descriptor.
+            keys: sequence that detaches instead of being passed on; empty for none.
+            on_detach: called when it came.
+        """
         self.detach()
+        self._scanner = DetachScanner(keys) if keys else None
+        self._on_detach = on_detach
         if self._fd < 0:
             os.close(source)
             return
@@ -311,8 +327,16 @@ class Input:
         if not data:
             self._end_of_source()
             return
+        leaving = False
+        if self._scanner is not None:
+            data, leaving = self._scanner.feed(data)
         self._waiting = data
         self._push()
+        if leaving:
+            self.detach()
+            if self._on_detach is not None:
+                self._on_detach()
+            return
         if self._waiting and self._source >= 0:
             # Removed, not masked: the kernel reports a hang-up whatever is asked for.
             self._loop.remove(self._source)
@@ -331,6 +355,8 @@ class Input:
                 self._loop.add(self._source, READ, self._on_source)
 
     def _push(self) -> None:
+        if not self._waiting:
+            return
         try:
             self._waiting = self._waiting[os.write(self._fd, self._waiting) :]
         except BlockingIOError:
@@ -346,11 +372,6 @@ class Input:
         else:
             self.detach()
             self._loop.remove(self._fd)
-
-
-def pipe() -> tuple[int, int]:
-    """Return a close-on-exec pipe: read end, write end."""
-    return os.pipe2(os.O_CLOEXEC)
 
 
 def is_terminal_in_background(fd: int, pid: int) -> bool:

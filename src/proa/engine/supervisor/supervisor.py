@@ -23,24 +23,23 @@ import signal
 import socket
 import time
 
-import msgspec
-
 from proa.engine.compose.spec import compose_sandbox
 from proa.engine.context import Context
-from proa.engine.ipc import wire
 from proa.engine.logs.driver import LogWriter
 from proa.engine.logs.drivers import open_log_writer
-from proa.engine.model import ContainerRecord, ContainerState, EventRecord, ProcessIdentity, Status
-from proa.engine.supervisor.control import Connection, ControlSocket
+from proa.engine.logs.none import NullWriter
+from proa.engine.model import ContainerRecord
+from proa.engine.supervisor.clients import Clients
+from proa.engine.supervisor.journal import Journal, exit_code_of
 from proa.engine.supervisor.loop import READ, Loop, Timer
 from proa.engine.supervisor.restart import RestartClock
-from proa.engine.supervisor.streams import Attachment, Input, Output, Sink, pipe
+from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
+from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal
-from proa.errors import CommandNotExecutable, CommandNotFound, Conflict, ProaError
+from proa.errors import Conflict, ProaError
 from proa.fs import tree
 from proa.image.model import Image
-from proa.linux import procfs
-from proa.oci.isolation import ExitStatus, Sandbox, Stdio
+from proa.oci.isolation import ExitStatus, Sandbox
 from proa.units import parse_signal
 
 DEFAULT_STOP_TIMEOUT_S = 10.0
@@ -48,6 +47,9 @@ DEFAULT_STOP_TIMEOUT_S = 10.0
 
 class Supervisor:
     """Runs one container in this process; see the module for the order of things."""
+
+    stdio: ContainerStdio
+    """The streams of the current run."""
 
     def __init__(self, context: Context, record: ContainerRecord, image: Image, lock: int) -> None:
         """Take the container over.
@@ -59,31 +61,29 @@ class Supervisor:
             lock: locked descriptor of the container's directory, closed at the end.
         """
         self._context = context
-        self._record = record
+        self._config = record.config
         self._image = image
         self._lock = lock
-        self._directory = context.layout.container(record.id)
+        self._journal = Journal(context, record)
         self._loop = Loop()
+        self._clients = Clients(self._loop, self, record.id)
+        self._log: LogWriter = NullWriter()
+        self.stdio = self._new_stdio()
         self._sandbox: Sandbox | None = None
-        self._control: ControlSocket | None = None
-        self._outputs: list[Output] = []
-        self._input: Input | None = None
-        self._log: LogWriter | None = None
-        self._connections: set[Connection] = set()
-        self._waiting: list[Connection] = []
-        self._attached: dict[Connection, list[Sink]] = {}
-        self._kill_timer: Timer | None = None
         self._restart = RestartClock(record.config.restart)
+        self._kill_timer: Timer | None = None
         self._stopped_by_user = False
         self._end: ExitStatus | None = None
-        self._client: Connection | None = None
-        self._terminal: ClientTerminal | None = None
+        self._detached = False
 
-    def launch(self, attachment: Attachment) -> tuple[str, ...]:
+    # -- the owner's side --------------------------------------------------------------------------
+
+    def launch(self, attachment: Attachment, detach_keys: str = "") -> tuple[str, ...]:
         """Start the container's process and record that it runs.
 
         Args:
             attachment: the foreground client's descriptors, taken over.
+            detach_keys: the keys that let it go, in Docker's words.
 
         Returns:
             Warnings: what was asked for and this machine cannot do.
@@ -93,386 +93,216 @@ class Supervisor:
             ProaError: the container cannot be built; recorded, nothing of it is left running.
         """
         try:
-            self._log = open_log_writer(
-                self._record.config.log,
-                self._context.layout.log(self._record.id),
-                labels=self._record.config.labels,
-                env=self._record.config.env,
+            self._open_log()
+            warnings, sandbox = self._start_process()
+            self.stdio.attach(
+                attachment, leader=True, detach_keys=detach_keys, on_detach=self._let_client_go
             )
-            warnings = self._start_process(attachment)
-            self._control = ControlSocket(
-                self._loop, self._context.layout.control(self._record.id), self._on_connect
-            )
-            self._record_running()
+            attachment = Attachment()
+            self._clients.listen(self._context.layout.control(self._journal.record.id))
+            self._journal.started(sandbox.init.pid, self._restart.count)
         except BaseException as error:
             attachment.close()
-            self._abandon(error)
+            self.stdio.close()
+            self._journal.not_started(error)
+            self.tear_down()
             raise
         return warnings
 
     def serve_client(self, peer: socket.socket, terminal: ClientTerminal | None = None) -> None:
-        """Treat the connection of the foreground client like an attached one from now on.
+        """Listen to the foreground client's signals too, and follow its terminal's size."""
+        self._clients.adopt(peer, terminal)
 
-        Args:
-            peer: its connection; given back by :meth:`run`.
-            terminal: the user's terminal, followed in its size.
+    def run(self) -> int | None:
+        """Serve until the container has ended for good; record that and return its exit code.
+
+        Returns None when the foreground client detached: call it again to go on without it.
         """
-        self._terminal = terminal
-        if terminal is not None:
-            self._on_client_signal(signal.SIGWINCH)
-        self._client = Connection(
-            self._loop, peer, self._on_request, self._on_client_signal, self._on_client_gone
-        )
-
-    def run(self) -> int:
-        """Serve until the container has ended for good; record that and return its exit code."""
+        self._detached = False
         self._loop.run()
-        if self._client is not None and self._client.open:
-            self._client.release()
+        self._clients.release()
+        if self._detached:
+            return None
         return self._end.code if self._end is not None else 0
 
     def tear_down(self) -> None:
         """Remove what the run needed. The container's record already says how it ended."""
-        for connection in list(self._connections):
-            connection.close()
+        self._clients.close()
         if self._sandbox is not None:
             self._sandbox.delete()
             self._sandbox = None
-        if self._control is not None:
-            self._control.close()
-            self._control = None
-        if self._log is not None:
-            self._log.close()
-        if self._record.config.auto_remove:
-            tree.remove_tree(self._directory)
+        self._log.close()
+        if self._config.auto_remove:
+            tree.remove_tree(self._context.layout.container(self._journal.record.id))
         self._loop.close()
         os.close(self._lock)
 
+    # -- the clients' side (clients.Supervised) ----------------------------------------------------
+
+    def get_running(self) -> Sandbox:
+        """Return the sandbox.
+
+        Raises:
+            Conflict: the container is not running.
+        """
+        if self._end is not None or self._sandbox is None:
+            raise Conflict(f"container {self._short_id} is not running")
+        return self._sandbox
+
+    def signal(self, number: int) -> None:
+        """Signal the container's init, if there is one."""
+        if self._sandbox is not None and self._end is None:
+            self._sandbox.init.signal(number)
+
+    def stop(self, number: int, timeout_s: float | None) -> None:
+        """Begin to stop the container for good: a signal, then SIGKILL after the timeout."""
+        self._stopped_by_user = True
+        if self._end is not None:
+            # Between two runs of a restart policy: there is nothing left to stop.
+            self._finish(self._end)
+            return
+        image_signal = self._image.config.config.stop_signal
+        self.signal(number or parse_signal(self._config.stop_signal or image_signal or "SIGTERM"))
+        if timeout_s is None:
+            configured = self._config.stop_timeout_s
+            timeout_s = DEFAULT_STOP_TIMEOUT_S if configured is None else float(configured)
+        if timeout_s >= 0 and self._kill_timer is None:
+            self._kill_timer = self._loop.call_later(timeout_s, lambda: self.signal(signal.SIGKILL))
+
+    def pause(self) -> None:
+        """Freeze the container.
+
+        Raises:
+            Conflict: it is paused, or not running.
+        """
+        sandbox = self.get_running()
+        if self._journal.status == "paused":
+            raise Conflict(f"container {self._short_id} is already paused")
+        sandbox.pause()
+        self._journal.moved_to("paused", "pause")
+
+    def unpause(self) -> None:
+        """Thaw the container.
+
+        Raises:
+            Conflict: it is not paused.
+        """
+        sandbox = self.get_running()
+        if self._journal.status != "paused":
+            raise Conflict(f"container {self._short_id} is not paused")
+        sandbox.resume()
+        self._journal.moved_to("running", "unpause")
+
+    def note_exec(self) -> None:
+        """Check that a process may be added.
+
+        Raises:
+            Conflict: the container is paused.
+        """
+        if self._journal.status == "paused":
+            raise Conflict(f"container {self._short_id} is paused", "unpause it before exec")
+
+    def note_kill(self, number: int) -> None:
+        """Record that a user sent a signal."""
+        self._journal.event("kill", signal=str(number))
+
     # -- start -------------------------------------------------------------------------------------
 
-    def _start_process(self, attachment: Attachment) -> tuple[str, ...]:
-        config = self._record.config
-        sandbox_spec, warnings = compose_sandbox(self._context, self._record, self._image)
-        isolation = self._context.isolation(config.isolation)
-        if config.tty:
-            self._sandbox = isolation.create(sandbox_spec, Stdio(-1, -1, -1), start=True)
-            self._connect_terminal(self._sandbox.init.console)
-            self._attach_first(attachment)
-            self._loop.add(self._sandbox.init.pidfd, READ, self._on_exit)
-            return warnings
-        ours, theirs = self._make_pipes(open_stdin=config.open_stdin)
-        try:
-            self._sandbox = isolation.create(sandbox_spec, theirs, start=True)
-        except BaseException:
-            for fd in (ours.stdin, ours.stdout, ours.stderr):
-                if fd >= 0:
-                    os.close(fd)
-            raise
-        finally:
-            for fd in (theirs.stdin, theirs.stdout, theirs.stderr):
-                os.close(fd)
-        self._connect_stdio(ours)
-        self._attach_first(attachment)
-        self._loop.add(self._sandbox.init.pidfd, READ, self._on_exit)
-        return warnings
+    @property
+    def _short_id(self) -> str:
+        return self._journal.record.id[:12]
 
-    @staticmethod
-    def _make_pipes(*, open_stdin: bool) -> tuple[Stdio, Stdio]:
-        if open_stdin:
-            their_in, our_in = pipe()
-        else:
-            their_in, our_in = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), -1
-        our_out, their_out = pipe()
-        our_err, their_err = pipe()
-        return Stdio(our_in, our_out, our_err), Stdio(their_in, their_out, their_err)
-
-    def _connect_stdio(self, ours: Stdio) -> None:
-        assert self._log is not None
-        self._outputs = [
-            Output(self._loop, ours.stdout, "stdout", self._log),
-            Output(self._loop, ours.stderr, "stderr", self._log),
-        ]
-        if ours.stdin >= 0:
-            self._input = Input(self._loop, ours.stdin, once=True)
-
-    def _connect_terminal(self, console: int) -> None:
-        """A terminal is one stream: both directions are the pty's master side."""
-        assert self._log is not None
-        self._outputs = [Output(self._loop, os.dup(console), "stdout", self._log)]
-        if self._record.config.open_stdin:
-            self._input = Input(self._loop, os.dup(console), once=False)
-
-    def _attach_first(self, attachment: Attachment) -> None:
-        """Attach the client that started the container; its pipeline is the container's."""
-        for sink, output in self._make_sinks(attachment):
-            output.attach(sink, leader=True)
-
-    def _make_sinks(self, attachment: Attachment) -> list[tuple[Sink, Output]]:
-        """Take an attachment over: stdin at once, a sink for each output that is there.
-
-        A terminal has no stderr of its own: that descriptor is closed.
-        """
-        sinks = []
-        descriptors = (attachment.stdout, attachment.stderr)
-        for at, fd in enumerate(descriptors):
-            if fd < 0:
-                continue
-            if at < len(self._outputs):
-                sinks.append((Sink(self._loop, fd, self._review), self._outputs[at]))
-            else:
-                os.close(fd)
-        if attachment.stdin >= 0:
-            if self._input is not None:
-                self._input.attach(attachment.stdin)
-            else:
-                os.close(attachment.stdin)
-        return sinks
-
-    def _record_running(self) -> None:
-        assert self._sandbox is not None
-        boot_id = procfs.read_boot_id()
-        pid = self._sandbox.init.pid
-        try:
-            init = ProcessIdentity(pid, procfs.read_start_ticks(pid), boot_id)
-        except OSError:
-            init = ProcessIdentity(pid, 0, boot_id)
-        self._set_state(
-            ContainerState(
-                status="running",
-                init=init,
-                supervisor=ProcessIdentity(
-                    os.getpid(), procfs.read_start_ticks(os.getpid()), boot_id
-                ),
-                started_at_ns=time.time_ns(),
-                restart_count=self._restart.count,
-            ),
-            "start",
+    def _open_log(self) -> None:
+        self._log = open_log_writer(
+            self._config.log,
+            self._context.layout.log(self._journal.record.id),
+            labels=self._config.labels,
+            env=self._config.env,
         )
+        self.stdio = self._new_stdio()
 
-    def _abandon(self, error: BaseException) -> None:
-        """Leave a container that could not start as Docker does: created, with the reason."""
-        for output in self._outputs:
-            output.close()
-        if self._input is not None:
-            self._input.close()
-        if self._record.config.auto_remove:
-            self._forget()
+    def _new_stdio(self) -> ContainerStdio:
+        return ContainerStdio(self._loop, self._log, self._finish_when_settled)
+
+    def _start_process(self) -> tuple[tuple[str, ...], Sandbox]:
+        spec, warnings = compose_sandbox(self._context, self._journal.record, self._image)
+        isolation = self._context.isolation(self._config.isolation)
+        if self._config.tty:
+            sandbox = isolation.create(spec, NO_STDIO, start=True)
+            self.stdio.connect_terminal(sandbox.init.console, open_stdin=self._config.open_stdin)
         else:
-            code = exit_code_of(error)
-            state = self._record.state
-            status: Status = "created" if state.started_at_ns == 0 else "exited"
+            ours, theirs = ContainerStdio.make_pipes(open_stdin=self._config.open_stdin)
             try:
-                self._set_state(
-                    msgspec.structs.replace(
-                        state, status=status, exit_code=code, error=str(error), restart_count=0
-                    )
-                )
-            except ProaError:
-                pass
-        self.tear_down()
+                sandbox = isolation.create(spec, theirs, start=True)
+            except BaseException:
+                for fd in (ours.stdin, ours.stdout, ours.stderr):
+                    if fd >= 0:
+                        os.close(fd)
+                raise
+            finally:
+                for fd in (theirs.stdin, theirs.stdout, theirs.stderr):
+                    os.close(fd)
+            self.stdio.connect_pipes(ours, once=True)
+        self._sandbox = sandbox
+        self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
+        return warnings, sandbox
 
     # -- end ---------------------------------------------------------------------------------------
 
     def _on_exit(self, _events: int) -> None:
-        assert self._sandbox is not None
-        self._loop.remove(self._sandbox.init.pidfd)
-        end = self._sandbox.init.wait()
+        sandbox = self.get_running()
+        self._loop.remove(sandbox.init.pidfd)
+        end = sandbox.init.wait()
         if self._kill_timer is not None:
             self._kill_timer.cancel()
             self._kill_timer = None
-        for output in self._outputs:
-            output.drain()
-        if self._input is not None:
-            self._input.close()
-        if self._log is not None:
-            self._log.flush(time.time_ns())
+        self.stdio.drain()
+        self._log.flush(time.time_ns())
         self._end = end
         self._finish_when_settled()
 
     def _finish_when_settled(self) -> None:
         """Go on once attached readers have everything; who hangs up is not waited for."""
-        if self._end is None or not all(output.settled for output in self._outputs):
+        if self._end is None or not self.stdio.settled:
             return
-        end = self._end
-        delay_s = None
-        if not self._stopped_by_user:
-            delay_s = self._restart.delay_after(end.code)
+        delay_s = None if self._stopped_by_user else self._restart.delay_after(self._end.code)
         if delay_s is None:
-            self._record_end(end)
+            self._finish(self._end)
             return
-        self._set_state(self._ended_state("restarting", end), "die", exitCode=str(end.code))
+        self._journal.ended(self._end, self._restart.count, stopped_by_user=False, restarting=True)
+        self.stdio.close()
         self._loop.call_later(delay_s, self._relaunch)
 
     def _relaunch(self) -> None:
-        if self._stopped_by_user or self._sandbox is None:
+        if self._stopped_by_user:
             return
-        for output in self._outputs:
-            output.close()
-        self._sandbox.delete()
-        self._sandbox = None
+        if self._sandbox is not None:
+            self._sandbox.delete()
+            self._sandbox = None
+        self.stdio = self._new_stdio()
         self._end = None
         try:
-            self._start_process(Attachment())
-            self._record_running()
+            _, sandbox = self._start_process()
+            self._journal.started(sandbox.init.pid, self._restart.count)
         except ProaError as error:
             self._end = ExitStatus(code=exit_code_of(error))
-            self._set_state(
-                msgspec.structs.replace(self._ended_state("exited", self._end), error=str(error))
-            )
-            self._tell_end(self._end.code)
+            self._journal.not_started(error)
+            self._clients.tell_end(self._end.code)
+            self._loop.stop()
 
-    def _record_end(self, end: ExitStatus) -> None:
-        if end.oom_killed:
-            self._append_event("oom")
-        if self._record.config.auto_remove:
-            self._forget("die", exitCode=str(end.code))
-        else:
-            self._set_state(self._ended_state("exited", end), "die", exitCode=str(end.code))
-        self._tell_end(end.code)
-
-    def _ended_state(self, status: Status, end: ExitStatus) -> ContainerState:
-        return msgspec.structs.replace(
-            self._record.state,
-            status=status,
-            init=ProcessIdentity(),
-            exit_code=end.code,
-            oom_killed=end.oom_killed,
-            finished_at_ns=time.time_ns(),
-            restart_count=self._restart.count,
+    def _finish(self, end: ExitStatus) -> None:
+        self._journal.ended(
+            end,
+            self._restart.count,
             stopped_by_user=self._stopped_by_user,
+            restarting=False,
         )
-
-    def _tell_end(self, code: int) -> None:
-        for connection in (*self._waiting, *self._attached):
-            connection.answer(b"X", b"%d" % code)
-        self._waiting.clear()
-        for output in self._outputs:
-            output.close()
+        self._clients.tell_end(end.code)
+        self.stdio.close()
         self._loop.stop()
 
-    # -- records -----------------------------------------------------------------------------------
-
-    def _set_state(self, state: ContainerState, action: str = "", **attributes: str) -> None:
-        events = [self._event(action, attributes)] if action else []
-        self._context.state.containers.update_state(
-            self._record.id, state, events, durable=not self._record.config.auto_remove
-        )
-        self._record = msgspec.structs.replace(self._record, state=state)
-
-    def _forget(self, action: str = "", **attributes: str) -> None:
-        events = [self._event(action, attributes)] if action else []
-        events.append(self._event("destroy", {}))
-        self._context.state.containers.delete(self._record.id, events, durable=False)
-
-    def _append_event(self, action: str) -> None:
-        self._context.state.events.append(self._event(action, {}), durable=False)
-
-    def _event(self, action: str, attributes: dict[str, str]) -> EventRecord:
-        return EventRecord(
-            sequence=0,
-            time_ns=time.time_ns(),
-            type="container",
-            action=action,
-            actor_id=self._record.id,
-            attributes={
-                "image": self._record.config.image,
-                "name": self._record.name,
-                **attributes,
-            },
-        )
-
-    # -- clients -----------------------------------------------------------------------------------
-
-    def _on_connect(self, peer: socket.socket) -> None:
-        self._connections.add(
-            Connection(self._loop, peer, self._on_request, self._signal_init, self._on_gone)
-        )
-
-    def _on_gone(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        if connection in self._waiting:
-            self._waiting.remove(connection)
-        for sink in self._attached.pop(connection, ()):
-            for output in self._outputs:
-                output.detach(sink)
-
-    def _on_client_signal(self, number: int) -> None:
-        if number != signal.SIGWINCH:
-            self._signal_init(number)
-        elif self._terminal is not None and self._sandbox is not None and self._end is None:
-            rows, columns = self._terminal.size()
-            self._sandbox.init.resize(rows, columns)
-
-    def _on_client_gone(self, _connection: Connection) -> None:
-        """The foreground client was killed: its terminal and pipes are no longer ours to hold."""
-        for output in self._outputs:
-            output.abandon_readers()
-        if self._input is not None:
-            self._input.detach()
-
-    def _on_request(self, connection: Connection, request: wire.ControlRequest) -> None:
-        match request:
-            case wire.Ping():
-                connection.answer(b"O")
-            case wire.Wait():
-                self._waiting.append(connection)
-            case wire.Signal(number=number):
-                self._require_running()
-                self._signal_init(number)
-                self._append_event("kill")
-                connection.answer(b"O")
-            case wire.Stop():
-                self._stop(connection, request)
-            case wire.Attach():
-                self._attach(connection, request)
-
-    def _require_running(self) -> None:
-        if self._end is not None or self._sandbox is None:
-            raise Conflict(f"container {self._record.id[:12]} is not running")
-
-    def _signal_init(self, number: int) -> None:
-        if self._sandbox is not None and self._end is None:
-            self._sandbox.init.signal(number)
-
-    def _stop(self, connection: Connection, request: wire.Stop) -> None:
-        self._stopped_by_user = True
-        self._waiting.append(connection)
-        if self._end is not None:
-            # Between two runs of a restart policy: there is nothing left to stop.
-            self._record_end(self._end)
-            return
-        number = request.number or parse_signal(
-            self._record.config.stop_signal or self._image.config.config.stop_signal or "SIGTERM"
-        )
-        timeout_s = request.timeout_s
-        if timeout_s is None:
-            configured = self._record.config.stop_timeout_s
-            timeout_s = DEFAULT_STOP_TIMEOUT_S if configured is None else float(configured)
-        self._signal_init(number)
-        if timeout_s >= 0 and self._kill_timer is None:
-            self._kill_timer = self._loop.call_later(
-                timeout_s, lambda: self._signal_init(signal.SIGKILL)
-            )
-
-    def _attach(self, connection: Connection, request: wire.Attach) -> None:
-        self._require_running()
-        attachment = Attachment.from_fds(request.fds, connection.take_fds(request.fds))
-        sinks = self._make_sinks(attachment)
-        for sink, output in sinks:
-            output.attach(sink)
-        self._attached[connection] = [sink for sink, _ in sinks]
-        connection.answer(b"O")
-
-    def _review(self) -> None:
-        for output in self._outputs:
-            output.review()
-        self._finish_when_settled()
-
-
-def exit_code_of(error: BaseException) -> int:
-    """Docker's exit code for a container that could not start."""
-    if isinstance(error, CommandNotFound):
-        return 127
-    if isinstance(error, CommandNotExecutable):
-        return 126
-    return 125
+    def _let_client_go(self) -> None:
+        """The foreground client pressed its detach keys: its ``run`` is over, not the container."""
+        self._detached = True
+        self.stdio.abandon()
+        self._loop.stop()

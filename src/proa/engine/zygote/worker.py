@@ -127,13 +127,15 @@ class Worker:
             outcome = run.run_here(
                 self, context, wanted.config, name=wanted.name, pull=wanted.pull,
                 detach=wanted.detach, attachment=Attachment.from_fds(wanted.fds, fds),
+                detach_keys=wanted.detach_keys,
                 on_started=self._tell_started,
             )  # fmt: skip
             return outcome.exit_code
         start = wire.decode_start(payload)
         return run.start_here(
             self, context, start.id, detach=start.detach,
-            attachment=Attachment.from_fds(start.fds, fds), on_started=self._tell_started,
+            attachment=Attachment.from_fds(start.fds, fds),
+            detach_keys=start.detach_keys, on_started=self._tell_started,
         )  # fmt: skip
 
     def _tell_started(self, started: wire.Started) -> None:

@@ -1,0 +1,200 @@
+"""What clients ask of a supervisor, over the control socket or the connection of their ``run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from proa.engine.ipc import wire
+from proa.engine.supervisor.control import Connection, ControlSocket
+from proa.engine.supervisor.loop import READ, Loop
+from proa.engine.supervisor.stdio import ContainerStdio
+from proa.engine.supervisor.streams import Attachment, Sink
+from proa.engine.supervisor.terminal import ClientTerminal
+from proa.oci.isolation import ProcessHandle, Sandbox, Stdio
+
+
+class Supervised(Protocol):
+    """The container as its clients may act on it."""
+
+    @property
+    def stdio(self) -> ContainerStdio:
+        """Its streams."""
+
+    def get_running(self) -> Sandbox:
+        """Return the sandbox.
+
+        Raises:
+            Conflict: the container is not running.
+        """
+
+    def signal(self, number: int) -> None:
+        """Signal its init, if there is one."""
+
+    def stop(self, number: int, timeout_s: float | None) -> None:
+        """Begin to stop it for good; 0 and None mean the container's own."""
+
+    def pause(self) -> None:
+        """Freeze it."""
+
+    def unpause(self) -> None:
+        """Thaw it."""
+
+    def note_exec(self) -> None:
+        """Check that a process may be added.
+
+        Raises:
+            Conflict: it is paused.
+        """
+
+    def note_kill(self, number: int) -> None:
+        """A user sent a signal."""
+
+
+class Clients:
+    """All connections of one supervisor."""
+
+    def __init__(self, loop: Loop, supervised: Supervised, container_id: str) -> None:
+        self._loop = loop
+        self._supervised = supervised
+        self._id = container_id
+        self._socket: ControlSocket | None = None
+        self._connections: set[Connection] = set()
+        self._waiting: list[Connection] = []
+        self._attached: dict[Connection, list[Sink]] = {}
+        self._processes: set[ProcessHandle] = set()
+        self._foreground: Connection | None = None
+        self._terminal: ClientTerminal | None = None
+
+    def listen(self, path: str) -> None:
+        """Open the control socket."""
+        self._socket = ControlSocket(self._loop, path, self._on_connect)
+
+    def adopt(self, peer: socket.socket, terminal: ClientTerminal | None) -> None:
+        """Treat the connection of the foreground client like an attached one from now on."""
+        self._terminal = terminal
+        if terminal is not None:
+            self._on_foreground_signal(signal.SIGWINCH)
+        self._foreground = Connection(
+            self._loop,
+            peer,
+            self._on_request,
+            self._on_foreground_signal,
+            lambda _: self._supervised.stdio.abandon(),
+        )
+
+    def release(self) -> None:
+        """Give the foreground client's connection back, blocking again."""
+        if self._foreground is not None and self._foreground.open:
+            self._foreground.release()
+        self._foreground = None
+        self._terminal = None
+
+    def tell_end(self, code: int) -> None:
+        """Answer all who wait for the container's end."""
+        for connection in (*self._waiting, *self._attached):
+            connection.answer(b"X", b"%d" % code)
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Hang up on everybody and remove the socket. Idempotent."""
+        for connection in list(self._connections):
+            connection.close()
+        for handle in self._processes:
+            handle.close()
+        self._processes.clear()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _on_connect(self, peer: socket.socket) -> None:
+        connection = Connection(
+            self._loop, peer, self._on_request, self._supervised.signal, self._on_gone
+        )
+        self._connections.add(connection)
+
+    def _on_gone(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if connection in self._waiting:
+            self._waiting.remove(connection)
+        self._supervised.stdio.detach(self._attached.pop(connection, []))
+
+    def _on_foreground_signal(self, number: int) -> None:
+        if number != signal.SIGWINCH:
+            self._supervised.signal(number)
+        elif self._terminal is not None:
+            self._supervised.get_running().init.resize(*self._terminal.size())
+
+    def _on_request(self, connection: Connection, request: wire.ControlRequest) -> None:
+        match request:
+            case wire.Wait():
+                self._waiting.append(connection)
+                return
+            case wire.Stop(number=number, timeout_s=timeout_s):
+                self._waiting.append(connection)
+                self._supervised.stop(number, timeout_s)
+                return
+            case wire.Attach():
+                self._attach(connection, request)
+                return
+            case wire.Exec():
+                self._exec(connection, request)
+                return
+            case wire.Signal(number=number):
+                self._supervised.get_running()
+                self._supervised.note_kill(number)
+                self._supervised.signal(number)
+            case wire.Resize(rows=rows, columns=columns):
+                self._supervised.get_running().init.resize(rows, columns)
+            case wire.Pause():
+                self._supervised.pause()
+            case wire.Unpause():
+                self._supervised.unpause()
+            case wire.Ping():
+                pass
+        connection.answer(b"O")
+
+    def _attach(self, connection: Connection, request: wire.Attach) -> None:
+        self._supervised.get_running()
+        attachment = Attachment.from_fds(request.fds, connection.take_fds(request.fds))
+        self._attached[connection] = self._supervised.stdio.attach(
+            attachment,
+            detach_keys=request.detach_keys,
+            on_detach=lambda: _say_detached(connection),
+        )
+        connection.answer(b"O")
+
+    def _exec(self, connection: Connection, request: wire.Exec) -> None:
+        sandbox = self._supervised.get_running()
+        self._supervised.note_exec()
+        terminal = request.process.terminal
+        fds = [] if terminal else connection.take_fds((True, True, True))
+        try:
+            handle = sandbox.exec(request.process, Stdio(*(fds or (-1, -1, -1))))
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._processes.add(handle)
+        self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
+        started = wire.encode(wire.Started(id=self._id))
+        connection.answer(b"I", started, (handle.console,) if terminal else ())
+
+    def _make_exit_callback(
+        self, connection: Connection, handle: ProcessHandle
+    ) -> Callable[[int], None]:
+        def on_exit(_events: int) -> None:
+            self._loop.remove(handle.pidfd)
+            self._processes.discard(handle)
+            code = handle.wait().code
+            handle.close()
+            connection.answer(b"X", b"%d" % code)
+
+        return on_exit
+
+
+def _say_detached(connection: Connection) -> None:
+    connection.answer(b"D")
+    connection.close()
