@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import STRING
 from proa.cli.parser import Flag
-from proa.cli.render import compile_format, to_json
+from proa.cli.render import to_json
+from proa.engine.template import Template
 from proa.errors import ProaError
 
 FORMAT = Flag("format", STRING, "Format output: 'json', or a Go template", short="f")
@@ -24,7 +25,7 @@ def show(call: Invocation, inspect: Callable[[str], Mapping[str, object]]) -> in
         0, or 1 when an object was not there.
     """
     text = call[FORMAT]
-    render = compile_format(text) if text not in ("", "json") else None
+    template = Template(text) if text not in ("", "json") else None
     found: list[Mapping[str, object]] = []
     failures: list[ProaError] = []
     for name in call.arguments:
@@ -32,9 +33,9 @@ def show(call: Invocation, inspect: Callable[[str], Mapping[str, object]]) -> in
             found.append(inspect(name))
         except ProaError as error:
             failures.append(error)
-    if render is not None:
+    if template is not None:
         for item in found:
-            call.io.out(render(item))
+            call.io.out(template.render(dict(item)))
     elif text == "json":
         call.io.out(to_json(found))
     else:

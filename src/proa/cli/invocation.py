@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from proa.errors import ProaError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from proa.engine.facade import Engine
 
 T = TypeVar("T")
+
+_THREADS = 50
 
 
 class Invocation:
@@ -60,21 +63,68 @@ class Invocation:
         """Show one error of several and go on."""
         self.io.err(f"proa: {error}")
 
-    def for_each(self, act: Callable[[str], None], names: tuple[str, ...] = ()) -> int:
+    def for_each(self, act: Callable[[str], str | None], *, side_by_side: bool = False) -> int:
         """Do one thing to every argument; a failure does not spare the others.
 
         Args:
-            act: gets one argument; what it raises is shown.
-            names: instead of the arguments.
+            act: gets one argument and returns what to print, if anything; a
+                :class:`~proa.errors.ProaError` is shown.
+            side_by_side: do not wait for one before the next begins; the output keeps the order of
+                the arguments.
 
         Returns:
             0, or 1 when any of them failed.
         """
+        threads = side_by_side and len(self.arguments) > 1
+        attempts = _in_threads if threads else _one_by_one
         failed = False
-        for name in names or self.arguments:
+        for attempt in attempts(act, self.arguments):
             try:
-                act(name)
+                said = attempt()
             except ProaError as error:
                 self.complain(error)
                 failed = True
+            else:
+                if said is not None:
+                    self.io.out(said)
         return 1 if failed else 0
+
+
+Act = Callable[[str], str | None]
+Attempts = Iterator[Callable[[], str | None]]
+
+
+def _one_by_one(act: Act, arguments: tuple[str, ...]) -> Attempts:
+    for argument in arguments:
+        yield partial(act, argument)
+
+
+def _in_threads(act: Act, arguments: tuple[str, ...]) -> Attempts:
+    """Yield, in order, what waits for each and gives its outcome."""
+    import threading
+
+    slots = threading.Semaphore(_THREADS)
+    outcomes: dict[int, str | Exception | None] = {}
+
+    def work(index: int, argument: str) -> None:
+        with slots:
+            try:
+                outcomes[index] = act(argument)
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                outcomes[index] = error
+
+    def outcome(index: int) -> str | None:
+        threads[index].join()
+        got = outcomes[index]
+        if isinstance(got, Exception):
+            raise got
+        return got
+
+    # Daemons, so that an interrupt ends the command at once.
+    threads = [
+        threading.Thread(target=work, args=item, daemon=True) for item in enumerate(arguments)
+    ]
+    for thread in threads:
+        thread.start()
+    for index in range(len(threads)):
+        yield partial(outcome, index)

@@ -85,7 +85,8 @@ def preload() -> None:
     """Import what ``run`` and the other hot commands need, before the zygote forks."""
     for words in ("container run", "container ls", "container rm", "container stop", "image ls"):
         registry.load(words)
-    import proa.engine.facade  # noqa: F401
+    import proa.engine.facade
+    import proa.engine.template  # noqa: F401
 
 
 def _open_engine(root: str, run_root: str) -> Engine:
@@ -117,9 +118,13 @@ def _dispatch(argv: Sequence[str], io: IO, open_engine: OpenEngine) -> int:
     if found.is_noun:
         return _show_help([found.words], io)
     debug = options[DEBUG] or options[LOG_LEVEL] == "debug"
-    root = options[ROOT] or io.env.get("PROA_ROOT", "")
-    run_root = options[RUN_ROOT] or io.env.get("PROA_RUN", "")
+    root = _directory(options[ROOT] or io.env.get("PROA_ROOT", ""), io)
+    run_root = _directory(options[RUN_ROOT] or io.env.get("PROA_RUN", ""), io)
     return _execute(found, io, lambda: open_engine(root, run_root), debug=debug)
+
+
+def _directory(name: str, io: IO) -> str:
+    return io.path(name) if name else ""
 
 
 def _execute(

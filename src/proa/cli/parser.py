@@ -4,7 +4,7 @@ The grammar is that of Docker's command line (Go's ``pflag``): ``--name value``,
 ``-n value``, ``-nvalue``, clusters (``-it``), a value that may itself begin with a dash
 (``-e -x``), booleans that take a value only behind ``=`` (``--rm=false``), ``--`` as the end of the
 flags. A command either mixes flags and arguments or, like ``run``, ends its flags at the first
-argument. ``docs/decisions/0001-own-flag-parser.md`` says why this is not ``argparse``.
+argument. ``docs/decisions/0050-own-flag-parser.md`` says why this is not ``argparse``.
 
 A :class:`Flag` is declared once and is also the typed key of its value::
 

@@ -1,27 +1,22 @@
 """Listings as Docker shows them: tables, ``--format`` templates, JSON lines, ids only.
 
-A listing is a table of named fields. ``--format`` may be ``table`` (the default),
-``table TEMPLATE`` (with a header of the fields' headings), ``json`` (one object a line) or a Go
-template.
+A listing is a table of named fields; what ``--format`` may say about it is understood by
+:mod:`proa.engine.template`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from proa.cli.kinds import BOOL, STRING
-from proa.cli.parser import EXIT_FAILURE, Flag, UsageError
-from proa.errors import Invalid
+from proa.cli.parser import Flag
+from proa.engine.template import align, parse_format
 
 if TYPE_CHECKING:
     from proa.cli.io import IO
-
-# Docker prints through Go's text/tabwriter with a minimum cell of 10 and a padding of 3.
-_CELL_MIN = 10
-_PADDING = 3
 
 FORMAT = Flag(
     "format",
@@ -37,13 +32,14 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """What a command lists.
 
     Attributes:
-        headings: field -> its heading, all fields that templates may use.
+        headings: field -> its heading, all fields that templates may use; a function stands for a
+            function of the rows.
         shown: the fields of the default table, in order.
-        rows: field -> value (a string, or a callable that templates may call with words).
+        rows: field -> value, or a function that templates may call (``{{.Label "name"}}``).
         identity: the field that ``--quiet`` shows.
     """
 
-    headings: Mapping[str, str]
+    headings: Mapping[str, object]
     shown: tuple[str, ...]
     rows: Sequence[Row]
     identity: str = "ID"
@@ -53,65 +49,24 @@ def show_listing(io: IO, listing: Listing, format_text: str = "", *, quiet: bool
     """Print a listing in the form that the user asked for.
 
     Raises:
-        UsageError: the template is malformed or names an unknown field.
+        Invalid: the template is malformed or names an unknown field.
     """
     if quiet:
         if format_text:
             io.err("WARNING: Ignoring custom format, because both --format and --quiet are set.")
-        _print(io, [str(row[listing.identity]) for row in listing.rows])
-        return
-    kind, _, template = format_text.partition(" ")
-    if format_text in ("", "table"):
-        cells = [[listing.headings[field] for field in listing.shown]]
-        cells += [[str(row[field]) for field in listing.shown] for row in listing.rows]
-        _print(io, align(cells))
-    elif format_text == "json":
-        _print(io, [_json_line(row) for row in listing.rows])
-    elif kind == "table":
-        render = compile_format(template.strip())
-        lines = [render(listing.headings), *(render(row) for row in listing.rows)]
-        _print(io, align([line.split("\t") for line in lines]))
+        text = "".join(f"{row[listing.identity]}\n" for row in listing.rows)
     else:
-        render = compile_format(format_text)
-        _print(io, [render(row) for row in listing.rows])
-
-
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay cells out in columns; the last cell of a row is not padded."""
-    widths: list[int] = []
-    for row in rows:
-        for index, cell in enumerate(row[:-1]):
-            if index == len(widths):
-                widths.append(_CELL_MIN)
-            widths[index] = max(widths[index], len(cell) + _PADDING)
-    return [
-        "".join(f"{cell:<{widths[index]}}" for index, cell in enumerate(row[:-1])) + row[-1]
-        for row in rows
-    ]
-
-
-def compile_format(text: str) -> Callable[[object], str]:
-    """Compile a ``--format`` template once; returns what renders one value.
-
-    ``\\t`` and ``\\n`` in the text are a tab and a line end, as in Docker's client.
-
-    Raises:
-        UsageError: it is malformed; the returned function raises it for unknown fields.
-    """
-    from proa.engine import template
-
-    try:
-        compiled = template.parse_template(text.replace("\\t", "\t").replace("\\n", "\n"))
-    except Invalid as error:
-        raise _template_error(error) from None
-
-    def render(value: object) -> str:
-        try:
-            return compiled.render(value)
-        except Invalid as error:
-            raise _template_error(error) from None
-
-    return render
+        wanted = parse_format(format_text)
+        if wanted.template is None:
+            text = align(
+                [
+                    "\t".join(str(row[field]) for field in listing.shown)
+                    for row in (listing.headings, *listing.rows)
+                ]
+            )
+        else:
+            text = wanted.render(listing.rows, listing.headings)
+    io.write(io.stdout_fd, text.encode(errors="surrogateescape"))
 
 
 def truncate(text: str, length: int) -> str:
@@ -144,16 +99,3 @@ def to_json(value: object, *, indent: int | None = None) -> str:
 
     separators = None if indent else (",", ":")
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
-
-
-def _json_line(row: Row) -> str:
-    return to_json({field: row[field] for field in sorted(row) if not callable(row[field])})
-
-
-def _print(io: IO, lines: list[str]) -> None:
-    if lines:
-        io.out("\n".join(lines))
-
-
-def _template_error(error: Invalid) -> UsageError:
-    return UsageError(str(error), exit_code=EXIT_FAILURE)

@@ -19,8 +19,8 @@ COMMAND = Command(
 def execute(call: Invocation) -> int:
     """Send the signal, KILL unless said otherwise; print each name."""
 
-    def kill(name: str) -> None:
+    def kill(name: str) -> str:
         call.engine.containers.kill(name, call[SIGNAL] or "KILL")
-        call.io.out(name)
+        return name
 
     return call.for_each(kill)

@@ -19,7 +19,8 @@ from proa.cli.render import (
     truncate,
 )
 from proa.cli.times import created_at, since
-from proa.engine.model import ContainerRecord, ContainerState
+from proa.engine.containers.inspect import describe_state
+from proa.engine.model import ContainerRecord
 
 ALL = Flag("all", BOOL, "Show all containers (default shows just running)", short="a")
 FILTERS = Flag("filter", FILTER, "Filter output based on conditions provided", short="f")
@@ -37,7 +38,7 @@ COMMAND = Command(
     flags=(ALL, FILTERS, FORMAT, LAST, LATEST, NO_TRUNC, QUIET, SIZE),
 )
 
-_HEADINGS = {
+_HEADINGS: dict[str, object] = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
     "Command": "COMMAND",
@@ -49,6 +50,7 @@ _HEADINGS = {
     "Names": "NAMES",
     "Size": "SIZE",
     "Labels": "LABELS",
+    "Label": str,
     "Mounts": "MOUNTS",
     "Networks": "NETWORKS",
     "LocalVolumes": "LOCAL VOLUMES",
@@ -87,7 +89,7 @@ def _row(record: ContainerRecord, now_ns: int, size: str, *, full: bool) -> Row:
         "Command": quote(command if full else truncate(command, _COMMAND_LENGTH)),
         "RunningFor": since(record.created_at_ns, now_ns),
         "CreatedAt": created_at(record.created_at_ns),
-        "Status": status_text(record.state, now_ns),
+        "Status": describe_state(record.state, now_ns=now_ns),
         "State": record.state.status,
         "Ports": "",
         "Names": record.name,
@@ -99,21 +101,6 @@ def _row(record: ContainerRecord, now_ns: int, size: str, *, full: bool) -> Row:
         "LocalVolumes": str(sum(mount.type == "volume" for mount in config.mounts)),
         "Platform": config.platform,
     }
-
-
-def status_text(state: ContainerState, now_ns: int) -> str:
-    """Say a state as ``docker ps`` does: ``Up 2 minutes``, ``Exited (0) 3 seconds ago``."""
-    if state.status in ("running", "paused"):
-        up = units.format_duration_human((now_ns - state.started_at_ns) / units.NS_PER_S)
-        return f"Up {up} (Paused)" if state.status == "paused" else f"Up {up}"
-    if state.status == "created":
-        return "Created"
-    if state.status == "removing":
-        return "Removal In Progress"
-    if state.status == "dead":
-        return "Dead"
-    word = "Restarting" if state.status == "restarting" else "Exited"
-    return f"{word} ({state.exit_code}) {since(state.finished_at_ns, now_ns)}"
 
 
 def _size(call: Invocation, record: ContainerRecord) -> str:

@@ -25,7 +25,7 @@ def execute(call: Invocation) -> int:
     """Remove each container; with ``--force`` one that is not there is said and no failure."""
     force = call[FORCE]
 
-    def remove(argument: str) -> None:
+    def remove(argument: str) -> str | None:
         name = argument.strip("/")
         if not name:
             raise Invalid("container name cannot be empty")
@@ -35,7 +35,7 @@ def execute(call: Invocation) -> int:
             if not force:
                 raise
             call.complain(error)
-        else:
-            call.io.out(name)
+            return None
+        return name
 
-    return call.for_each(remove)
+    return call.for_each(remove, side_by_side=True)

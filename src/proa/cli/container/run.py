@@ -44,7 +44,6 @@ def execute(call: Invocation) -> int:
             names=options[t.ATTACH],
             stdin=config.open_stdin,
             tty=config.tty,
-            detach_keys=options[t.DETACH_KEYS],
             sig_proxy=options[t.SIG_PROXY],
         )
     path = options[t.CIDFILE]

@@ -25,9 +25,9 @@ def execute(call: Invocation) -> int:
     """Start each container; attached, answer with the container's exit code."""
     if not (call[ATTACH] or call[INTERACTIVE]):
 
-        def start(name: str) -> None:
+        def start(name: str) -> str:
             call.engine.containers.start(name)
-            call.io.out(name)
+            return name
 
         return call.for_each(start)
     if len(call.arguments) > 1:
@@ -40,7 +40,6 @@ def execute(call: Invocation) -> int:
         call.io,
         stdin=call[INTERACTIVE] and config.open_stdin,
         tty=config.tty,
-        detach_keys=call[DETACH_KEYS],
         sig_proxy=call[SIG_PROXY],
     )
     return call.engine.containers.start(name, streams=streams) or 0

@@ -27,8 +27,8 @@ COMMAND = Command(
 def execute(call: Invocation) -> int:
     """Stop all containers side by side; print the name of each that ended."""
 
-    def stop(name: str) -> None:
+    def stop(name: str) -> str:
         call.engine.containers.stop(name, timeout_s=call[TIMEOUT], signal=call[SIGNAL])
-        call.io.out(name)
+        return name
 
-    return call.for_each(stop)
+    return call.for_each(stop, side_by_side=True)

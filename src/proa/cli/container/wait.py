@@ -16,4 +16,4 @@ COMMAND = Command(
 
 def execute(call: Invocation) -> int:
     """Print the exit code of each container."""
-    return call.for_each(lambda name: call.io.out(str(call.engine.containers.wait(name))))
+    return call.for_each(lambda name: str(call.engine.containers.wait(name)))

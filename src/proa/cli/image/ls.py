@@ -132,11 +132,15 @@ def _condition(call: Invocation, kind: str, values: list[str]) -> Condition:
 
 
 def _fits(reference: Reference | None, pattern: str) -> bool:
-    """Docker's ``path.Match`` on the name as people write it, with or without the tag."""
+    """Match the name as people write it, with or without the tag; ``*`` stops at a slash."""
     if reference is None:
         return False
-    names = (reference.familiar, reference.familiar_repository)
-    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
+    parts = pattern.split("/")
+    for name in (reference.familiar, reference.familiar_repository):
+        words = name.split("/")
+        if len(words) == len(parts) and all(map(fnmatchcase, words, parts)):
+            return True
+    return False
 
 
 def _has_label(image: Image, text: str) -> bool:

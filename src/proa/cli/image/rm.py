@@ -24,15 +24,14 @@ def execute(call: Invocation) -> int:
     """Say what became untagged and what was deleted."""
     force = call[FORCE]
 
-    def remove(name: str) -> None:
+    def remove(name: str) -> str | None:
         try:
             removals = call.engine.images.remove(name, force=force)
         except NotFound as error:
             if not force:
                 raise
             call.complain(error)
-            return
-        for removal in removals:
-            call.io.out(f"{removal.action.capitalize()}: {removal.target}")
+            return None
+        return "\n".join(f"{item.action.capitalize()}: {item.target}" for item in removals)
 
     return call.for_each(remove)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from proa.cli.io import IO
 from proa.cli.kinds import STRING
 from proa.cli.parser import Flag
-from proa.cli.render import compile_format, to_json
+from proa.cli.render import to_json
+from proa.engine.template import Template
 
 FORMAT = Flag("format", STRING, "Format output: 'json', or a Go template", short="f")
 
@@ -21,7 +22,7 @@ def show_facts(io: IO, facts: Mapping[str, object], format_text: str) -> None:
     if format_text == "json":
         io.out(to_json(facts))
     elif format_text:
-        io.out(compile_format(format_text)(facts))
+        io.out(Template(format_text).render(dict(facts)))
     else:
         io.out("\n".join(_lines(facts, "")))
 
