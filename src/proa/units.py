@@ -204,7 +204,7 @@ def parse_cpus(text: str, flag: str = "--cpus") -> int:
 
 
 def _invalid(what: str, text: str, flag: str, hint: str) -> Invalid:
-    return Invalid(f"invalid {what} '{text}'" + (f" for {flag}" if flag else ""), hint)
+    return Invalid(f"invalid {what} {text[:80]!r}" + (f" for {flag}" if flag else ""), hint)
 
 
 def _scale(whole: str, fraction: str, factor: int) -> int:

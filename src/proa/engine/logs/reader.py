@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
 import msgspec
@@ -53,7 +53,7 @@ class JsonFileReader:
         """Describe the log at ``path``; it may not exist yet."""
         self._path = path
 
-    def read(self, selection: LogSelection | None = None) -> Iterator[LogEntry]:
+    def read(self, selection: LogSelection | None = None) -> Generator[LogEntry, None, None]:
         """Yield the entries that are there now, oldest first."""
         selection = selection or LogSelection()
         with LogSequence(self._path) as sequence:
@@ -70,7 +70,7 @@ class JsonFileReader:
         *,
         is_running: Callable[[], bool],
         stop_fd: int = -1,
-    ) -> Iterator[LogEntry]:
+    ) -> Generator[LogEntry, None, None]:
         """Yield the entries that are there, then new ones as they are written.
 
         Args:

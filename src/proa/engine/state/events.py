@@ -11,7 +11,7 @@ from __future__ import annotations
 import builtins
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from proa.engine.state.event_filters import event_matches
@@ -98,7 +98,7 @@ class EventTable:
         until_ns: int = 0,
         filters: Mapping[str, Sequence[str]] | None = None,
         stop_fd: int = -1,
-    ) -> Iterator[EventRecord]:
+    ) -> Generator[EventRecord, None, None]:
         """Yield stored events since ``since_ns`` (None: none), then new ones as they are committed.
 
         Args:
