@@ -104,6 +104,27 @@ class DeviceMapping(msgspec.Struct, frozen=True, kw_only=True):
     permissions: str = "rwm"
 
 
+class ExecConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One ``exec``: a further process of a running container.
+
+    Attributes:
+        env: on top of the container's.
+        user: empty: the container's.
+        working_dir: empty: the container's.
+        privileged: all capabilities of the container's user namespace, no seccomp filter change.
+        detach: do not wait for its end.
+    """
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    tty: bool = False
+    open_stdin: bool = False
+    privileged: bool = False
+    detach: bool = False
+
+
 class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A container as its user asked for it.
 

@@ -18,7 +18,7 @@ from proa.engine.config import ContainerConfig, MountConfig, Pull, Resources
 from proa.engine.containers.api import Containers
 from proa.engine.containers.create import Created
 from proa.engine.containers.pending import RunOutcome
-from proa.engine.containers.run import Streams
+from proa.engine.containers.streams import Streams
 from proa.engine.images import Images
 from proa.engine.layout import Layout
 from proa.engine.system import System

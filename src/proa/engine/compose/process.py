@@ -10,9 +10,14 @@ import os
 import resource
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from proa.engine.compose.files import host_name
-from proa.engine.config import ContainerConfig, Ulimit
+from proa.engine.config import ContainerConfig, ExecConfig, Ulimit
+from proa.engine.layout import Layout
+from proa.engine.model import ContainerRecord
 from proa.errors import Invalid
+from proa.image.model import Image
 from proa.image.snapshots.view import LayeredView
 from proa.oci.imageconfig import ContainerDefaults
 from proa.oci.spec import LinuxCapabilities, POSIXRlimit, Process, User
@@ -116,6 +121,41 @@ def compose_process(
         oom_score_adj=config.oom_score_adj or None,
         rlimits=tuple([compose_rlimit(ulimit) for ulimit in config.ulimits]),
     )
+
+
+def compose_exec(
+    layout: Layout, record: ContainerRecord, image: Image, exec_config: ExecConfig
+) -> Process:
+    """Return a further process of a container: the container's own, with what the user changes.
+
+    Raises:
+        Invalid: no command, or a relative working directory.
+        NotFound: no such user or group in the container.
+    """
+    if not exec_config.command or not exec_config.command[0]:
+        raise Invalid(f"no command specified for exec in container {record.id[:12]}")
+    config = msgspec.structs.replace(
+        record.config,
+        env=(*record.config.env, *exec_config.env),
+        user=exec_config.user or record.config.user,
+        working_dir=exec_config.working_dir or record.config.working_dir,
+        tty=exec_config.tty,
+        privileged=exec_config.privileged or record.config.privileged,
+        oom_score_adj=0,
+    )
+    return compose_process(
+        config,
+        image.config.config,
+        record.id,
+        exec_config.command,
+        root_stack(layout, record, image),
+    )
+
+
+def root_stack(layout: Layout, record: ContainerRecord, image: Image) -> list[str]:
+    """Return the directories of a container's root, uppermost first."""
+    upper = f"{layout.container(record.id)}/upper"
+    return [upper, *(f"{layout.root}/{lower}" for lower in image.lowers)]
 
 
 def resolve_working_directory(config: ContainerConfig, defaults: ContainerDefaults) -> str:

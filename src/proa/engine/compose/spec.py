@@ -6,7 +6,7 @@ import msgspec
 
 from proa.engine.compose.files import host_name
 from proa.engine.compose.mounts import compose_mounts
-from proa.engine.compose.process import compose_process
+from proa.engine.compose.process import compose_process, root_stack
 from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
@@ -49,9 +49,12 @@ def compose_sandbox(
         merged=f"{relative}/merged",
         volatile=config.auto_remove,
     )
-    stack = [f"{directory}/upper", *(f"{context.layout.root}/{lower}" for lower in image.lowers)]
     process = compose_process(
-        config, image.config.config, record.id, (record.path, *record.args), stack
+        config,
+        image.config.config,
+        record.id,
+        (record.path, *record.args),
+        root_stack(context.layout, record, image),
     )
     kept = process.capabilities.bounding if process.capabilities is not None else ()
     spec = Spec(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from proa.engine.config import ContainerConfig, Pull
+from proa.engine.config import ContainerConfig, ExecConfig, Pull
 from proa.engine.containers import create as creating
 from proa.engine.containers import lifecycle, query, recovery, run
+from proa.engine.containers.attach import attach
 from proa.engine.containers.create import Created
+from proa.engine.containers.exec import exec_in
 from proa.engine.containers.pending import Pending, RunOutcome
-from proa.engine.containers.run import Streams
+from proa.engine.containers.streams import Streams
 from proa.engine.context import Context
 from proa.engine.ipc import wire
 from proa.engine.logs.drivers import open_log_reader
@@ -95,6 +97,22 @@ class Containers:
     def wait(self, ref: str) -> int:
         """Wait for a container's end and return its exit code."""
         return lifecycle.wait(self._context, ref)
+
+    def exec(self, ref: str, config: ExecConfig, *, streams: Streams | None = None) -> int:
+        """Run one more process in a running container; returns its exit code."""
+        return exec_in(self._context, ref, config, streams=streams)
+
+    def attach(self, ref: str, *, streams: Streams, sig_proxy: bool = True) -> int | None:
+        """Join a running container's streams; its exit code, None when the user detached."""
+        return attach(self._context, ref, streams=streams, sig_proxy=sig_proxy)
+
+    def pause(self, ref: str) -> None:
+        """Freeze all processes of a container."""
+        lifecycle.pause(self._context, ref)
+
+    def unpause(self, ref: str) -> None:
+        """Thaw all processes of a container."""
+        lifecycle.unpause(self._context, ref)
 
     def get(self, ref: str) -> ContainerRecord:
         """Return a container by name, id or prefix of an id."""

@@ -71,6 +71,31 @@ def kill(context: Context, reference: str, signal: str = "KILL") -> None:
     _ask(context, record, wire.Signal(number=number))
 
 
+def pause(context: Context, reference: str) -> None:
+    """Freeze a running container.
+
+    Raises:
+        Conflict: it is not running, or paused already.
+    """
+    _ask_running(context, reference, wire.Pause())
+
+
+def unpause(context: Context, reference: str) -> None:
+    """Thaw a paused container.
+
+    Raises:
+        Conflict: it is not paused.
+    """
+    _ask_running(context, reference, wire.Unpause())
+
+
+def _ask_running(context: Context, reference: str, request: wire.ControlRequest) -> None:
+    record = get(context, reference)
+    if record.state.status not in _ALIVE:
+        raise Conflict(f"container {record.id[:12]} is not running")
+    _ask(context, record, request)
+
+
 def wait(context: Context, reference: str) -> int:
     """Wait for a container's end and return its exit code."""
     record = get(context, reference)

@@ -11,12 +11,11 @@ import os
 import termios
 import time
 
-import msgspec
-
 from proa.engine.config import ContainerConfig, Pull
 from proa.engine.containers.create import Prepared, prepare, require_root
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.pending import OnStarted, Pending, RunOutcome
+from proa.engine.containers.streams import Streams, duplicate, present
 from proa.engine.context import Context
 from proa.engine.ipc import connect, host, wire
 from proa.engine.model import ContainerRecord
@@ -28,21 +27,6 @@ from proa.image.model import Image
 
 _LOCK_TIMEOUT_S = 10.0
 _ALIVE = frozenset({"running", "paused", "restarting"})
-
-
-class Streams(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller's descriptors for a foreground run; -1 for none. They stay the caller's.
-
-    Attributes:
-        detach_keys: keys that leave the container running; empty: ctrl-p,ctrl-q.
-        sig_proxy: hand the client's signals on to the container.
-    """
-
-    stdin_fd: int = -1
-    stdout_fd: int = -1
-    stderr_fd: int = -1
-    detach_keys: str = ""
-    sig_proxy: bool = True
 
 
 def run(
@@ -64,7 +48,7 @@ def run(
     if worker is not None and worker.peer is not None:
         return run_here(
             worker, context, config, name=name, pull=pull, detach=detach,
-            attachment=_duplicate(streams or Streams()),
+            attachment=duplicate(streams or Streams()),
             detach_keys=streams.detach_keys if streams else "", on_started=on_started,
         )  # fmt: skip
     with begin(
@@ -90,7 +74,7 @@ def begin(
         name=name,
         pull=pull,
         detach=detach,
-        fds=_present(wanted),
+        fds=present(wanted),
         detach_keys=wanted.detach_keys,
     )
     return _ask(context, b"R", wire.encode(request), wanted, on_started)
@@ -112,7 +96,7 @@ def start(context: Context, reference: str, *, streams: Streams | None = None) -
     detach = streams is None
     wanted = streams or Streams()
     request = wire.StartRequest(
-        id=record.id, detach=detach, fds=_present(wanted), detach_keys=wanted.detach_keys
+        id=record.id, detach=detach, fds=present(wanted), detach_keys=wanted.detach_keys
     )
     with _ask(context, b"S", wire.encode(request), wanted, None) as pending:
         code = pending.finish().exit_code
@@ -261,17 +245,6 @@ def _image_of(context: Context, record: ContainerRecord) -> Image:
     image = context.images.get(record.image_id)
     context.images.ensure_unpacked(image)
     return image
-
-
-def _duplicate(streams: Streams) -> Attachment:
-    roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
-    return Attachment(
-        *(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd >= 0 else -1 for fd in roles)
-    )
-
-
-def _present(streams: Streams) -> tuple[bool, bool, bool]:
-    return (streams.stdin_fd >= 0, streams.stdout_fd >= 0, streams.stderr_fd >= 0)
 
 
 def _ask(
