@@ -204,6 +204,7 @@ def test_notify_needs_a_listener() -> None:
         ({"syscalls": (rule("read", args=(arg(0, "EQ", 1 << 64),)),)}, "64-bit"),
         ({"syscalls": (rule("read", args=(arg(0, "EQ", -1),)),)}, "64-bit"),
         ({"architectures": ("SCMP_ARCH_VAX",)}, "SCMP_ARCH_VAX"),
+        ({"syscalls": (rule(),)}, "names no system call"),
         ({"default_action": "SCMP_ACT_NOTIFY", "listener_path": "/x"}, "default action"),
         (
             {"listener_path": "/x", "syscalls": (rule("write", action="SCMP_ACT_NOTIFY"),)},

@@ -34,7 +34,6 @@ from proa.runtime.security.seccomp_checks import Checks, Conditions, Decision
 _PERMISSIVE = (seccomp.RET_ALLOW, seccomp.RET_LOG, seccomp.RET_TRACE)
 _ENOSYS = seccomp.RET_ERRNO | errno.ENOSYS
 _NO_CALL = 0xFFFFFFFF
-_CALLS_END = 1 << 32
 
 ACTIONS = {
     "SCMP_ACT_KILL": seccomp.RET_KILL_THREAD,
@@ -116,7 +115,42 @@ def compile_program(spec: LinuxSeccomp, machine: str | None = None) -> bytes:
             does not fit the 4096 instructions that the kernel takes.
         Unsupported: Proa has no system call table for the machine, or an action needs a listener.
     """
-    machine = machine or os.uname().machine
+    family, listed = _architectures(spec, machine or os.uname().machine)
+    default = _value(spec.default_action, spec.default_errno_ret, spec)
+    if default == seccomp.RET_USER_NOTIF:
+        raise Invalid("SCMP_ACT_NOTIFY cannot be the default action of a seccomp filter")
+    permissive = default & ~seccomp.RET_DATA in _PERMISSIVE
+    foreign = seccomp.RET_KILL_PROCESS if permissive else default
+    beyond = default if permissive else _ENOSYS
+    rules = [_normalize(rule, spec) for rule in spec.syscalls]
+    assembler = bpf.Assembler()
+    checks = Checks(assembler, default)
+    elsewhere = assembler.ret(foreign)
+    # The native tree is emitted last: it comes first in the program, in reach of the first jump.
+    entries: list[tuple[int, int]] = []
+    for audit_arch, arches in reversed(family.audit_arches):
+        ranges: list[_Range] = []
+        for arch in arches:
+            if arch in listed:
+                ranges += _ranges(arch, rules, default, beyond)
+            elif arch == "x32":
+                # Calls with its marker are foreign, but for -1: a tracer sets that to skip a call.
+                ranges.append((seccomp.X32_SYSCALL_BIT, foreign, ((_NO_CALL, default),)))
+        if ranges:
+            tree = _tree(assembler, checks, _fold(ranges))
+            entries.append((audit_arch, assembler.load(seccomp.DATA_NR, tree)))
+    label = elsewhere
+    for audit_arch, entry in entries:
+        label = assembler.branch(bpf.JMP_JEQ_K, audit_arch, entry, label)
+    assembler.load(seccomp.DATA_ARCH, label)
+    try:
+        return assembler.pack()
+    except ValueError as error:
+        raise Invalid(f"the seccomp filter is too long: {error}", "use fewer rules") from error
+
+
+def _architectures(spec: LinuxSeccomp, machine: str) -> tuple[Family, set[str]]:
+    """Return what a machine runs, and which architectures' calls the filter judges."""
     family = _FAMILIES.get(machine)
     if family is None:
         raise Unsupported(
@@ -126,39 +160,7 @@ def compile_program(spec: LinuxSeccomp, machine: str | None = None) -> bytes:
         if name not in ARCHITECTURES:
             raise Invalid(f"unknown seccomp architecture {name!r}")
     listed = {name.removeprefix("SCMP_ARCH_").lower() for name in spec.architectures}
-    listed.add(family.native)
-    default = _value(spec.default_action, spec.default_errno_ret, spec)
-    if default == seccomp.RET_USER_NOTIF:
-        raise Invalid("SCMP_ACT_NOTIFY cannot be the default action of a seccomp filter")
-    permissive = default & ~seccomp.RET_DATA in _PERMISSIVE
-    rules = [_normalize(rule, spec) for rule in spec.syscalls]
-    assembler = bpf.Assembler()
-    checks = Checks(assembler, default)
-    foreign = assembler.ret(seccomp.RET_KILL_PROCESS if permissive else default)
-    beyond = default if permissive else _ENOSYS
-    # The native tree is emitted last: it comes first in the program, in reach of the first jump.
-    entries: list[tuple[int, int]] = []
-    for audit_arch, arches in reversed(family.audit_arches):
-        present = [arch for arch in arches if arch in listed]
-        if not present:
-            continue
-        ranges: list[_Range] = []
-        for arch in present:
-            ranges += _ranges(arch, rules, default, beyond)
-        if "x86_64" in present and "x32" not in present:
-            # Calls with x32's marker are foreign, but for -1, which a tracer sets to skip a call.
-            refusal = seccomp.RET_KILL_PROCESS if permissive else default
-            ranges.append((seccomp.X32_SYSCALL_BIT, refusal, ((_NO_CALL, default),)))
-        tree = _tree(assembler, checks, _fold(ranges))
-        entries.append((audit_arch, assembler.load(seccomp.DATA_NR, tree)))
-    label = foreign
-    for audit_arch, entry in entries:
-        label = assembler.branch(bpf.JMP_JEQ_K, audit_arch, entry, label)
-    assembler.load(seccomp.DATA_ARCH, label)
-    try:
-        return assembler.pack()
-    except ValueError as error:
-        raise Invalid(f"the seccomp filter is too long: {error}", "use fewer rules") from error
+    return family, listed | {family.native}
 
 
 def _value(action: str, errno_ret: int | None, spec: LinuxSeccomp) -> int:
@@ -182,6 +184,8 @@ def _value(action: str, errno_ret: int | None, spec: LinuxSeccomp) -> int:
 
 
 def _normalize(rule: LinuxSyscall, spec: LinuxSeccomp) -> _Rule:
+    if not rule.names:
+        raise Invalid("a seccomp rule names no system call")
     value = _value(rule.action, rule.errno_ret, spec)
     if value == seccomp.RET_USER_NOTIF and "write" in rule.names:
         # The listener's descriptor is handed over with calls that the filter already sees.
