@@ -178,7 +178,7 @@ def test_stored_credentials_are_for_their_own_host_and_port(
 
 @pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
 def test_credentials_are_never_sent_over_plain_http(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
+    scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A name that is not loopback, served in plain text as its table allows."""
     with running_stub(lambda request: Reply(401, challenge)) as registry:
@@ -189,7 +189,13 @@ def test_credentials_are_never_sent_over_plain_http(
         with pytest.raises(Forbidden, match="plain HTTP"):
             _read(Repository(client, parse_reference(f"{name}/cave:1")))
         with pytest.raises(Forbidden, match="plain HTTP"):
-            session.log_in(name, USER, PASSWORD, registries=client.registries)
+            session.log_in(
+                name,
+                USER,
+                PASSWORD,
+                store=CredentialStore(str(tmp_path)),
+                registries=client.registries,
+            )
         assert registry.received
         assert registry.saw("authorization") == []
         assert not _leaked(registry)

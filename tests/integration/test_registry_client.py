@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -85,22 +86,29 @@ def tokens(certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -
         yield Served(registry, _trusting(registry, certificate))
 
 
-@pytest.fixture(params=["password", "tokens"])
-def guarded(request: pytest.FixtureRequest) -> Served:
-    found: Served = request.getfixturevalue(request.param)
-    return found
-
-
-@pytest.fixture(params=["plain", "tls_only", "password", "tokens"])
-def served(request: pytest.FixtureRequest) -> Served:
-    found = request.getfixturevalue(request.param)
-    return found if isinstance(found, Served) else Served(found, Registries())
-
-
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with running_registry(str(tmp_path_factory.mktemp("registry"))) as registry:
         yield registry
+
+
+# The servers are arguments, so that they run before the check for leaks looks around.
+@pytest.fixture(params=["password", "tokens"])
+def guarded(request: pytest.FixtureRequest, password: Served, tokens: Served) -> Served:
+    return {"password": password, "tokens": tokens}[request.param]
+
+
+@pytest.fixture(params=["plain", "tls", "password", "tokens"])
+def served(
+    request: pytest.FixtureRequest,
+    plain: Registry,
+    tls_only: Served,
+    password: Served,
+    tokens: Served,
+) -> Served:
+    open_one = Served(plain, Registries())
+    all_of_them = {"plain": open_one, "tls": tls_only, "password": password, "tokens": tokens}
+    return all_of_them[request.param]
 
 
 def _trusting(registry: Registry, certificate: Certificate) -> Registries:
@@ -184,7 +192,7 @@ def test_logging_in_lets_push_and_logging_out_does_not(guarded: Served, tmp_path
     name = parse_reference(f"{host}/guarded")
     with Client(guarded.registries, store) as speaker:
         _upload(Repository(speaker, name, push=True), os.urandom(1000))
-    assert session.log_out(host, store=store)
+    assert store.remove(host)
     with (
         Client(guarded.registries, store) as speaker,
         pytest.raises(Unauthorized, match="proa login"),
@@ -391,17 +399,39 @@ def test_a_registry_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_waiting_ends_when_the_operation_is_given_up() -> None:
-    stop = threading.Event()
-    reply = Reply(429, {"Retry-After": "50"})
+    with Client(Registries()) as speaker:
+
+        def answer(request: Received) -> Reply:
+            speaker.abort()
+            return Reply(429, {"Retry-After": "50"})
+
+        with running_stub(answer) as stub:
+            repository = Repository(speaker, parse_reference(f"{stub.host}/x"))
+            with pytest.raises(Unavailable):
+                manifests.list_tags(repository)
+            assert len(stub.received) == 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_reading_ends_when_the_operation_is_given_up(tls: bool, certificate: Certificate) -> None:
+    data, descriptor = _blob(100_000)
+    asked, release = threading.Event(), threading.Event()
 
     def answer(request: Received) -> Reply:
-        stop.set()
-        return reply
+        asked.set()
+        release.wait(30)
+        return Reply(200, {}, data)
 
-    with running_stub(answer) as stub, Client(Registries(), stop=stop) as speaker:
-        repository = Repository(speaker, parse_reference(f"{stub.host}/x"))
-        with pytest.raises(Unavailable, match="given up"):
-            manifests.list_tags(repository)
+    with running_stub(answer, certificate=certificate if tls else None) as stub:
+        tables = {stub.host: RegistryTable(ca=certificate.path)}
+        with Client(Registries(registry=tables)) as speaker, ThreadPoolExecutor(1) as pool:
+            repository = Repository(speaker, parse_reference(f"{stub.host}/x"))
+            reading = pool.submit(_read, repository, descriptor)
+            assert asked.wait(30)
+            speaker.abort()
+            with pytest.raises(Unavailable):
+                reading.result(timeout=10)
+        release.set()
 
 
 class Upload:

@@ -213,6 +213,7 @@ def running_stub(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: else each answer waits for a delayed ACK
 
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

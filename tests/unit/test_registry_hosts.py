@@ -70,25 +70,26 @@ def test_mirrors_come_first_with_their_own_settings_and_not_for_push() -> None:
     assert registries.get_endpoints("docker.io", for_push=True) == (upstream,)
 
 
-def test_the_users_table_replaces_the_engines_table_of_that_registry(tmp_path: Path) -> None:
+def test_the_users_table_replaces_the_engines_table_of_that_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "engine.toml").write_text(
         '[registry."a.lan"]\nmirrors = ["m.lan"]\n[registry."b.lan"]\ninsecure = true\n'
     )
-    (tmp_path / "user.toml").write_text('[registry."a.lan"]\nca = "/ca.pem"\n')
-    merged = load_registries(
-        (str(tmp_path / "engine.toml"), str(tmp_path / "user.toml"), str(tmp_path / "missing"))
-    )
+    (tmp_path / "proa").mkdir()
+    (tmp_path / "proa" / "registries.toml").write_text('[registry."a.lan"]\nca = "/ca.pem"\n')
+    monkeypatch.setattr(hosts, "_ENGINE_WIDE", str(tmp_path / "engine.toml"))
+    merged = load_registries({"XDG_CONFIG_HOME": str(tmp_path)})
     assert merged.registry == {
         "a.lan": RegistryTable(ca="/ca.pem"),
         "b.lan": RegistryTable(insecure=True),
     }
 
 
-def test_one_file_can_be_named_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_file_can_be_named_instead(tmp_path: Path) -> None:
     path = tmp_path / "only.toml"
     path.write_text('[registry."a.lan"]\nplain-http = true\n')
-    monkeypatch.setenv("PROA_REGISTRIES", str(path))
-    assert load_registries().registry["a.lan"].plain_http
+    assert load_registries({"PROA_REGISTRIES": str(path)}).registry["a.lan"].plain_http
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_wrong_file_is_named_with_its_error(tmp_path: Path, text: str) -> None
     path = tmp_path / "registries.toml"
     path.write_text(text)
     with pytest.raises(Invalid, match=r"registries\.toml"):
-        load_registries((str(path),))
+        load_registries({"PROA_REGISTRIES": str(path)})
 
 
 def test_docker_certificate_directories_are_honoured(

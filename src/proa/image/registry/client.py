@@ -8,6 +8,7 @@ redirect or an upload location elsewhere gets none, also when it answers 401.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -86,7 +87,7 @@ class Client:
         registries: None to read the settings files.
         credentials: where the user's credentials are; None for Docker's ``config.json``; a
             :class:`Credentials` is used for every registry that asks.
-        stop: ends waits; set by whoever gives the operation up.
+        environment: of the user who asks; see :mod:`.hosts`, :mod:`.proxies`, :mod:`.credentials`.
     """
 
     def __init__(
@@ -94,12 +95,14 @@ class Client:
         registries: Registries | None = None,
         credentials: CredentialStore | Credentials | None = None,
         *,
-        stop: threading.Event | None = None,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self.registries = load_registries() if registries is None else registries
-        self.stop = threading.Event() if stop is None else stop
-        self._credentials = CredentialStore() if credentials is None else credentials
-        self._transport = Transport()
+        self.registries = load_registries(environment) if registries is None else registries
+        self.stop = threading.Event()
+        if credentials is None:
+            credentials = CredentialStore(environment=environment)
+        self._credentials = credentials
+        self._transport = Transport(environment)
         self._lock = threading.Lock()
         self._authenticators: dict[Endpoint, Authenticator] = {}
         self._spoken: dict[Endpoint, str] = {}
@@ -119,6 +122,11 @@ class Client:
         """Close all connections."""
         self._transport.close()
 
+    def abort(self) -> None:
+        """Give everything up: waits and reads in other threads end at once, with Unavailable."""
+        self.stop.set()
+        self._transport.abort()
+
     def send(self, endpoint: Endpoint, request: Request) -> Answer:
         """Send ``request`` until it succeeds, fails for good, or too often.
 
@@ -129,6 +137,7 @@ class Client:
         """
         attempt = 0
         while True:
+            self._check_wanted(endpoint)
             asked_s = None
             failure: ProaError
             try:
@@ -160,7 +169,11 @@ class Client:
                 f"{endpoint.host} asks to be left alone for {wait_s:.0f} seconds",
                 "try again then; logging in may raise the limit",
             )
-        if self.stop.wait(wait_s):
+        self.stop.wait(wait_s)
+        self._check_wanted(endpoint)
+
+    def _check_wanted(self, endpoint: Endpoint) -> None:
+        if self.stop.is_set():
             raise Unavailable(f"the request to {endpoint.host} was given up")
 
     def get_authenticator(self, endpoint: Endpoint) -> Authenticator:

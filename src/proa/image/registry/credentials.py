@@ -15,14 +15,14 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from proa.errors import Invalid, NotFound, Unavailable, from_os_error
 from proa.fs.atomicfile import save_file
-from proa.image.registry.hosts import HUB
+from proa.image.registry.hosts import HUB, home
 
 # The key under which every Docker client keeps the Hub's credentials.
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -55,12 +55,14 @@ class CredentialStore:
     """Docker's ``config.json`` of one user.
 
     Args:
-        directory: where ``config.json`` lies; None for ``$DOCKER_CONFIG`` or ``~/.docker``.
+        directory: where ``config.json`` lies; empty for ``$DOCKER_CONFIG`` or ``~/.docker``.
+        environment: of the user who asks; credential helpers are found and run in it.
     """
 
-    def __init__(self, directory: str | None = None) -> None:
-        if directory is None:
-            directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+    def __init__(self, directory: str = "", environment: Mapping[str, str] = os.environ) -> None:
+        self._environment = environment
+        if not directory:
+            directory = environment.get("DOCKER_CONFIG") or f"{home(environment)}/.docker"
         self.path = os.path.join(directory, "config.json")
 
     def find(self, registry: str) -> Credentials:
@@ -70,7 +72,7 @@ class CredentialStore:
             Invalid: the configuration is not JSON of the expected shape.
             Unavailable: a credential helper failed.
         """
-        override = os.environ.get("DOCKER_AUTH_CONFIG")
+        override = self._environment.get("DOCKER_AUTH_CONFIG")
         if override:
             found = _from_auths(_parse(override.encode(), "DOCKER_AUTH_CONFIG"), registry)
             if found:
@@ -78,7 +80,7 @@ class CredentialStore:
         configuration = self._load()
         helper = _helper_of(configuration, registry)
         if helper:
-            return _ask_helper(helper, registry)
+            return self._ask_helper(helper, registry)
         return _from_auths(configuration, registry)
 
     def save(self, registry: str, credentials: Credentials) -> str:
@@ -93,7 +95,7 @@ class CredentialStore:
                 }
                 if credentials.identity_token:
                     document["Username"] = _TOKEN_USERNAME
-                _run_helper(helper, "store", json.dumps(document))
+                _run_helper(helper, "store", json.dumps(document), self._environment)
                 # An entry without secrets marks the registry as known, as Docker's client does.
                 _auths(configuration)[server_key(registry)] = {}
             else:
@@ -106,14 +108,28 @@ class CredentialStore:
             helper = _helper_of(configuration, registry)
             known = False
             if helper:
-                known = bool(_ask_helper(helper, registry))
+                known = bool(self._ask_helper(helper, registry))
                 if known:
-                    _run_helper(helper, "erase", server_key(registry))
+                    _run_helper(helper, "erase", server_key(registry), self._environment)
             auths = _auths(configuration)
             for key in [key for key in auths if _domain_of(key) == registry]:
                 del auths[key]
                 known = True
         return known
+
+    def _ask_helper(self, helper: str, registry: str) -> Credentials:
+        try:
+            answer = json.loads(_run_helper(helper, "get", server_key(registry), self._environment))
+            username, secret = str(answer["Username"]), str(answer["Secret"])
+        except NotFound:
+            return ANONYMOUS
+        except (ValueError, KeyError, TypeError):
+            raise Unavailable(
+                f"docker-credential-{helper} gave an answer that is not its protocol"
+            ) from None
+        if username == _TOKEN_USERNAME:
+            return Credentials(identity_token=secret)
+        return Credentials(username=username, password=secret)
 
     def _load(self) -> dict[str, Any]:
         try:
@@ -221,22 +237,7 @@ def _encode(credentials: Credentials) -> dict[str, str]:
     return entry
 
 
-def _ask_helper(helper: str, registry: str) -> Credentials:
-    try:
-        answer = json.loads(_run_helper(helper, "get", server_key(registry)))
-        username, secret = str(answer["Username"]), str(answer["Secret"])
-    except NotFound:
-        return ANONYMOUS
-    except (ValueError, KeyError, TypeError):
-        raise Unavailable(
-            f"docker-credential-{helper} gave an answer that is not its protocol"
-        ) from None
-    if username == _TOKEN_USERNAME:
-        return Credentials(identity_token=secret)
-    return Credentials(username=username, password=secret)
-
-
-def _run_helper(helper: str, action: str, text: str) -> str:
+def _run_helper(helper: str, action: str, text: str, environment: Mapping[str, str]) -> str:
     """Run ``docker-credential-<helper> <action>`` with ``text`` on stdin; return its stdout."""
     import subprocess
 
@@ -250,6 +251,7 @@ def _run_helper(helper: str, action: str, text: str) -> str:
             capture_output=True,
             text=True,
             timeout=_HELPER_TIMEOUT_S,
+            env=environment,
             check=False,
         )
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -37,6 +38,7 @@ _HOST = re.compile(
 )
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._-]+)*")
 _LOOPBACK = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?")
+_ENGINE_WIDE = "/etc/proa/registries.toml"
 _CERTIFICATE_DIRECTORIES = ("/etc/proa/certs.d", "/etc/docker/certs.d")
 
 
@@ -136,17 +138,17 @@ def is_loopback(host: str) -> bool:
     return _LOOPBACK.fullmatch(host.lower()) is not None
 
 
-def load_registries(paths: tuple[str, ...] | None = None) -> Registries:
-    """Read the settings files; missing ones are skipped.
+def load_registries(environment: Mapping[str, str] = os.environ) -> Registries:
+    """Read the settings files that the module's docstring names; missing ones are skipped.
 
     Args:
-        paths: lowest priority first; None for the ones named in the module's docstring.
+        environment: of the user who asks; a warm worker's own is somebody else's.
 
     Raises:
         Invalid: a file is not TOML or has a key or a value that does not belong there.
     """
     merged: dict[str, RegistryTable] = {}
-    for path in _default_paths() if paths is None else paths:
+    for path in _paths(environment):
         try:
             with open(path, "rb") as file:
                 text = file.read()
@@ -177,12 +179,18 @@ def parse_registries(text: bytes, path: str) -> Registries:
     return parsed
 
 
-def _default_paths() -> tuple[str, ...]:
-    only = os.environ.get("PROA_REGISTRIES")
+def home(environment: Mapping[str, str]) -> str:
+    """Return the user's home directory."""
+    return environment.get("HOME") or os.path.expanduser("~")
+
+
+def _paths(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the settings files, lowest priority first."""
+    only = environment.get("PROA_REGISTRIES")
     if only:
         return (only,)
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
-    return ("/etc/proa/registries.toml", os.path.join(home, "proa", "registries.toml"))
+    settings = environment.get("XDG_CONFIG_HOME") or f"{home(environment)}/.config"
+    return (_ENGINE_WIDE, f"{settings}/proa/registries.toml")
 
 
 def _split_location(location: str) -> tuple[str, str, str]:

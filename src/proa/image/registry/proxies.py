@@ -9,16 +9,13 @@ only subdomains, addresses and CIDR blocks match literal addresses, ``:port`` na
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Mapping
 
 from proa.errors import Invalid
 from proa.image.registry.hosts import is_loopback
 
 
-def find_proxy(
-    scheme: str, host: str, port: int, environment: Mapping[str, str] = os.environ
-) -> str | None:
+def find_proxy(scheme: str, host: str, port: int, environment: Mapping[str, str]) -> str | None:
     """Return the proxy's URL for a connection to ``host:port``, or None to connect directly.
 
     Raises:

@@ -1,7 +1,9 @@
-"""Logging in and out of a registry, and searching one."""
+"""Logging in to a registry, and searching one."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import msgspec
@@ -47,8 +49,9 @@ def log_in(
     username: str,
     password: str,
     *,
-    store: CredentialStore | None = None,
+    store: CredentialStore,
     registries: Registries | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> str:
     """Check credentials with the registry, then store them; nothing is stored when refused.
 
@@ -58,8 +61,9 @@ def log_in(
     Args:
         registry: as references spell it (``docker.io``, ``host:port``).
         username, password: what the user typed.
-        store: None for Docker's ``config.json``.
+        store: where they go.
         registries: None for the settings files.
+        environment: of the user who asks.
 
     Returns:
         The credential helper that keeps them, or empty for the file.
@@ -68,10 +72,9 @@ def log_in(
         Unauthorized: the registry refused them.
         Forbidden: they would have gone over plain HTTP.
     """
-    store = store or CredentialStore()
     given = Credentials(username=username, password=password)
     doing = f"cannot log in to {registry}"
-    with Client(registries, given) as client:
+    with Client(registries, given, environment=environment) as client:
         endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
         try:
             client.send(endpoint, Request(method="GET", doing=doing, offline=True)).close()
@@ -80,11 +83,6 @@ def log_in(
         token = client.get_authenticator(endpoint).identity_token
     kept = Credentials(username=username, identity_token=token) if token else given
     return store.save(registry, kept)
-
-
-def log_out(registry: str, *, store: CredentialStore | None = None) -> bool:
-    """Forget the credentials of ``registry``; False when there were none."""
-    return (store or CredentialStore()).remove(registry)
 
 
 def search(client: Client, term: str, registry: str = HUB, *, limit: int = 25) -> list[Found]:

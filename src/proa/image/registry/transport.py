@@ -15,6 +15,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
@@ -30,6 +31,7 @@ from proa.image.registry.proxies import find_proxy
 CONNECT_TIMEOUT_S = 10.0
 # Between two packets, not for the whole answer: a blob may take hours, silence may not.
 READ_TIMEOUT_S = 60.0
+_KEPT_PER_HOST = 8
 USER_AGENT = f"proa/{__version__}"
 
 Body = bytes | IO[bytes] | Iterable[bytes] | None
@@ -58,47 +60,57 @@ def is_link_local(address: str) -> bool:
     return bool((mapped or parsed).is_link_local)
 
 
-def _check_peer(connected: socket.socket | None, host: str) -> None:
+def _pool_classes(live: weakref.WeakSet[socket.socket]) -> dict[str, type[Any]]:
+    """Return urllib3's pools with connections that are checked, and remembered in ``live``."""
+
+    def welcome(connection: urllib3.connection.HTTPConnection) -> None:
+        connected = connection.sock
+        if connected is None:
+            return
+        live.add(connected)
+        # Through a proxy the peer is the proxy, which the user chose.
+        if connection.proxy is None:
+            _check_peer(connected, connection.host)
+
+    class PlainConnection(urllib3.connection.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            welcome(self)
+
+    class TlsConnection(urllib3.connection.HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            welcome(self)
+
+    class PlainPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": PlainPool, "https": TlsPool}
+
+
+def _check_peer(connected: socket.socket, host: str) -> None:
     """Refuse a link-local peer that hides behind a name."""
-    if connected is None:
-        return
     peer = str(connected.getpeername()[0])
     if is_link_local(peer) and not is_link_local(host):
         connected.close()
         raise Forbidden(f"{host} resolves to the link-local address {peer}, which is never asked")
 
 
-class _PlainConnection(urllib3.connection.HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_peer(self.sock, self.host)
-
-
-class _TlsConnection(urllib3.connection.HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        _check_peer(self.sock, self.host)
-
-
-class _PlainPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
 class Transport:
     """Connections to any number of hosts, kept open and reused. Safe to use from several threads.
 
     Args:
-        connections: how many are kept per host; more are opened when needed.
+        environment: of the user who asks: proxies, and OpenSSL's ``SSL_CERT_FILE``.
     """
 
-    def __init__(self, connections: int = 8) -> None:
-        self._connections = connections
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
         self._managers: dict[tuple[str | None, Tls], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
+        self._live: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def send(
         self,
@@ -118,9 +130,10 @@ class Transport:
             Forbidden: the host turned out to be link-local.
         """
         target = urllib3.util.parse_url(url)
-        manager = self._manager(
-            find_proxy(target.scheme or "https", target.host or "", _port(target)), tls
+        proxy = find_proxy(
+            target.scheme or "https", target.host or "", _port(target), self._environment
         )
+        manager = self._manager(proxy, tls)
         try:
             return manager.request(
                 method,
@@ -142,6 +155,15 @@ class Transport:
                 manager.clear()
             self._managers.clear()
 
+    def abort(self) -> None:
+        """Cut every connection: whoever reads from one in another thread fails at once."""
+        for connected in list(self._live):
+            try:
+                # Of the plain socket: TLS would want to say good-bye first.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
+            except OSError:
+                continue
+
     def _manager(self, proxy: str | None, tls: Tls) -> urllib3.PoolManager:
         with self._lock:
             found = self._managers.get((proxy, tls))
@@ -152,17 +174,20 @@ class Transport:
     def _make_manager(self, proxy: str | None, tls: Tls) -> urllib3.PoolManager:
         options: dict[str, Any] = {
             "num_pools": 32,
-            "maxsize": self._connections,
+            "maxsize": _KEPT_PER_HOST,
             "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
-            "ssl_context": _make_context(tls),
+            "ssl_context": _make_context(tls, self._environment),
         }
-        if not proxy:
+        if proxy:
+            secret = urllib3.util.parse_url(proxy).auth
+            headers = urllib3.make_headers(proxy_basic_auth=secret) if secret else None
+            manager: urllib3.PoolManager = urllib3.ProxyManager(
+                proxy, proxy_headers=headers, **options
+            )
+        else:
             manager = urllib3.PoolManager(**options)
-            manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-            return manager
-        secret = urllib3.util.parse_url(proxy).auth
-        headers = urllib3.make_headers(proxy_basic_auth=secret) if secret else None
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+        manager.pool_classes_by_scheme = _pool_classes(self._live)
+        return manager
 
 
 def read_some(answer: Answer, limit_bytes: int) -> bytes:
@@ -177,9 +202,11 @@ def read_some(answer: Answer, limit_bytes: int) -> bytes:
         raise _translate(error, urllib3.util.parse_url(answer.url or "")) from error
 
 
-def _make_context(tls: Tls) -> ssl.SSLContext:
+def _make_context(tls: Tls, environment: Mapping[str, str]) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context()
+        # What OpenSSL would read from the environment of this process, from the user's.
+        file, directory = environment.get("SSL_CERT_FILE"), environment.get("SSL_CERT_DIR")
+        context = ssl.create_default_context(cafile=file or None, capath=directory or None)
         for path in tls.ca_files:
             context.load_verify_locations(path)
         if tls.client_certificate:
