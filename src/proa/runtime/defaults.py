@@ -99,4 +99,4 @@ NETWORK_SYSCTLS = {
     # Docker writes 0 to 2147483647; the ids must exist in the container's user namespace.
     "net.ipv4.ping_group_range": "0 65535",
 }
-"""For containers with a network namespace of their own: ports below 1024 and ping for every user."""
+"""With a network namespace of its own: ports below 1024 and ping for every user."""

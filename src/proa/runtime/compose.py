@@ -1,0 +1,235 @@
+"""From a spec to the plan of a container's init process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proa.linux import capability
+from proa.linux import namespaces as ns
+from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
+from proa.oci.isolation import OverlayRoot, SandboxSpec
+from proa.oci.spec import Linux, LinuxCapabilities, Mount, Process, Spec
+from proa.runtime import slots
+from proa.runtime.plan import Plan, Segment
+from proa.runtime.security import seccomp
+from proa.runtime.sources import Source
+from proa.runtime.steps import (
+    begin,
+    devices,
+    filesystem,
+    finish,
+    identity,
+    masks,
+    root,
+    sysctl,
+)
+from proa.runtime.steps.options import parse_options
+
+_last_capability = -1
+
+
+class Host(NamedTuple):
+    """What the plan needs to know about this machine and this launch.
+
+    Attributes:
+        joins: how many cgroup files the child writes to.
+        hierarchies: v1 hierarchies to show: directory name and mount options of each.
+        unified: containers live in cgroup v2.
+        limits: resource limits to set in the child: number, soft, hard.
+        parked: stop before execve until started.
+    """
+
+    joins: int
+    hierarchies: tuple[tuple[str, str], ...]
+    unified: bool
+    limits: tuple[tuple[int, int, int], ...]
+    parked: bool
+
+
+def clone_flags(linux: Linux) -> int:
+    """CLONE_* for the namespaces that are born with the child.
+
+    The cgroup namespace must be made after the child has joined its groups, the time namespace
+    cannot be made by a clone that shares memory: both are unshared by the child.
+    """
+    flags = CLONE_CLEAR_SIGHAND | CLONE_FILES
+    for namespace in linux.namespaces:
+        if not namespace.path and namespace.type not in ("cgroup", "time"):
+            flags |= ns.FLAGS[namespace.type]
+    return flags
+
+
+def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -> Plan:
+    """The plan of the init process of a validated sandbox.
+
+    Args:
+        sandbox: what to build.
+        sources: bind sources and devices by their path in the container.
+        host: see there.
+
+    Raises:
+        Invalid: the layers do not fit an overlay.
+    """
+    spec = sandbox.spec
+    linux, process = spec.linux, spec.process
+    assert linux is not None
+    assert process is not None
+    new = {namespace.type for namespace in linux.namespaces if not namespace.path}
+    segments = [
+        begin.begin(joins=host.joins, cgroup_namespace="cgroup" in new, loopback="network" in new),
+        begin.names(spec.hostname, spec.domainname),
+        begin.await_parent(user_namespace="user" in new),
+        begin.time_namespace(linux.time_offsets) if "time" in new else None,
+        _devpts(spec.mounts, terminal=process.terminal),
+        begin.separate(),
+        root.attach_base(),
+    ]
+    if isinstance(sandbox.root, OverlayRoot):
+        segments.append(root.overlay(sandbox.root))
+    else:
+        segments.append(root.directory())
+    segments += _compose_mounts(spec, new, sources, host)
+    segments += _compose_kernel_files(spec)
+    segments += compose_process(process, host, cwd_made=True, follow_parent=True)
+    segments += compose_end(process, linux, parked=host.parked)
+    return Plan([segment for segment in segments if segment is not None])
+
+
+def _devpts(mounts: tuple[Mount, ...], *, terminal: bool) -> Segment | None:
+    for mount in mounts:
+        if mount.type == "devpts":
+            return filesystem.make_devpts(mount, terminal=terminal)
+    return None
+
+
+def _compose_mounts(
+    spec: Spec, new: set[str], sources: dict[str, Source], host: Host
+) -> list[Segment]:
+    linux, process = spec.linux, spec.process
+    assert linux is not None
+    assert process is not None
+    segments: list[Segment] = []
+    for mount in spec.mounts:
+        if mount.destination in sources:
+            source = sources[mount.destination]
+            segments.append(
+                filesystem.attach_slot(mount.destination, source.slot, directory=source.directory)
+            )
+            continue
+        segments += _compose_filesystem(mount, new, host)
+        if mount.destination == "/dev" and mount.type == "tmpfs":
+            segments.append(devices.standard(bind="user" in new))
+    for device in linux.devices:
+        if device.path in sources:
+            segments.append(devices.bound(device, sources[device.path].slot))
+        else:
+            segments.append(devices.made(device))
+    if process.terminal:
+        segments.append(devices.console())
+    return segments
+
+
+def _compose_filesystem(mount: Mount, new: set[str], host: Host) -> list[Segment]:
+    inside = "user" in new
+    if mount.type == "devpts":
+        return [filesystem.attach_slot(mount.destination, slots.DEVPTS, directory=True)]
+    if mount.type == "sysfs" and inside and "network" not in new:
+        return [filesystem.host_tree(mount, "/sys")]
+    if mount.type == "proc" and inside and "pid" not in new:
+        return [filesystem.host_tree(mount, "/proc")]
+    if mount.type == "mqueue" and inside and "ipc" not in new:
+        return [filesystem.host_tree(mount, "/dev/mqueue")]
+    if mount.type == "cgroup":
+        if host.unified:
+            return [filesystem.filesystem(_cgroup2(mount))]
+        return [filesystem.cgroup_v1(mount, host.hierarchies)] if host.hierarchies else []
+    return [filesystem.filesystem(mount)]
+
+
+def _cgroup2(mount: Mount) -> Mount:
+    return Mount(
+        destination=mount.destination, type="cgroup2", source="cgroup", options=mount.options
+    )
+
+
+def _compose_kernel_files(spec: Spec) -> list[Segment]:
+    """Sysctls, masks, and the step into the root."""
+    linux = spec.linux
+    assert linux is not None
+    segments = []
+    if linux.sysctl:
+        segments.append(sysctl.write(tuple(linux.sysctl.items())))
+    if linux.masked_paths or linux.readonly_paths:
+        segments.append(masks.masks(linux.masked_paths, linux.readonly_paths))
+    readonly = spec.root is not None and spec.root.readonly
+    segments.append(root.enter(readonly=readonly, propagation=linux.rootfs_propagation))
+    return segments
+
+
+def compose_process(
+    process: Process, host: Host, *, cwd_made: bool, follow_parent: bool
+) -> list[Segment]:
+    """Session, limits, working directory and credentials, of init and of ``exec``."""
+    segments = []
+    if process.terminal:
+        size = process.console_size
+        rows, columns = (size.height, size.width) if size is not None else (0, 0)
+        segments.append(finish.terminal(rows, columns, process.user.uid))
+    else:
+        segments.append(finish.stdio())
+    if host.limits:
+        segments.append(identity.limits(host.limits))
+    if process.cwd != "/":
+        segments.append(identity.working_directory(process.cwd, make=cwd_made))
+    segments.append(identity.session_keyring("_ses"))
+    sets = process.capabilities
+    if sets is not None:
+        segments.append(identity.bounding_set(sets.bounding, _read_last_capability()))
+    segments.append(
+        identity.user(process.user, keep_capabilities=_keeps_capabilities(process, sets))
+    )
+    segments.append(identity.guard())
+    if follow_parent:
+        segments.append(identity.follow_parent())
+    return segments
+
+
+def _keeps_capabilities(process: Process, sets: LinuxCapabilities | None) -> bool:
+    return process.user.uid != 0 and sets is not None and bool(sets.permitted)
+
+
+def compose_end(process: Process, linux: Linux, *, parked: bool) -> list[Segment]:
+    """Capabilities, the filter and execve.
+
+    The filter comes last, after no_new_privs; where that is not wanted, loading it takes
+    CAP_SYS_ADMIN and so comes before the capabilities are given up.
+    """
+    quiet = process.no_new_privileges
+    sets = process.capabilities
+    written = identity.capabilities(sets, no_new_privileges=quiet) if sets is not None else None
+    if sets is None and quiet:
+        written = identity.no_new_privileges()
+    filters: list[Segment | None] = []
+    if linux.seccomp is not None:
+        program = seccomp.compile_spec(linux.seccomp)
+        filters.append(finish.system_call_filter(program, seccomp.filter_flags(linux.seccomp)))
+    held = finish.seal(parked=parked)
+    order = [written, held, *filters] if quiet else [*filters, written, held]
+    segments = [segment for segment in order if segment is not None]
+    segments.append(finish.execute(process.args, process.env))
+    return segments
+
+
+def opened_by_parent(mount: Mount) -> bool:
+    """Whether a mount shows a host path, which the parent opens."""
+    return mount.type == "bind" or parse_options(mount.options).bind
+
+
+def _read_last_capability() -> int:
+    global _last_capability
+    if _last_capability < 0:
+        try:
+            _last_capability = capability.read_last_capability()
+        except OSError:
+            _last_capability = len(capability.NAMES) - 1
+    return _last_capability

@@ -1,0 +1,238 @@
+"""Start a child on a plan and see it through to its execve: the parent's side.
+
+Milestones come over the *report* pipe: ``s`` when the child has stopped sharing descriptors, ``p``
+when it is parked, end of file when it executes (close-on-exec) or dies. Which of the two it was is
+in the arena.
+
+Crash rule: until the report ends, the child has its parent-death signal (except for ``exec``, whose
+short setup the parent awaits); whatever the parent opened is closed by its own end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable, Iterable, Sequence
+
+from proa.errors import ProaError
+from proa.linux.process import pidfd_open, pidfd_send_signal, wait_pidfd
+from proa.runtime import slots
+from proa.runtime.entering import entering
+from proa.runtime.executors.arena import Arena
+from proa.runtime.executors.clone import Child
+from proa.runtime.executors.selection import Executor
+from proa.runtime.failures import translate
+from proa.runtime.plan import Plan
+from proa.runtime.steps.finish import PARKED, SEPARATED
+
+_SIGKILL = 9
+_POLL_IN_SHIFT = 32
+
+
+class Launch:
+    """A child on its way to execve.
+
+    Attributes:
+        child: its pid and pidfd; the pidfd is handed over to the process handle.
+        subject: the container in the words of messages.
+    """
+
+    __slots__ = ("_adopted", "_arena", "_hold", "_report", "child", "devpts", "master", "subject")
+
+    def __init__(self, child: Child, arena: Arena, report: int, hold: int, subject: str) -> None:
+        self.child = child
+        self.subject = subject
+        self.devpts = -1
+        self.master = -1
+        self._adopted = False
+        self._arena = arena
+        self._report = report
+        self._hold = hold
+
+    def await_separation(self) -> None:
+        """Wait until the child has its own descriptors; then the parent may close its copies.
+
+        Raises:
+            ProaError: it stopped before that; it is gone.
+        """
+        poll = select.poll()
+        poll.register(self._report, select.POLLIN)
+        poll.register(self.child.pidfd, select.POLLIN)
+        ready = dict(poll.poll())
+        if self._report not in ready or os.read(self._report, 1) != SEPARATED:
+            raise self.fail()
+        self._adopt()
+
+    def await_park(self) -> None:
+        """Wait until the child is parked before its execve.
+
+        Raises:
+            ProaError: it stopped before that; it is gone.
+        """
+        if os.read(self._report, 1) != PARKED:
+            raise self.fail()
+
+    def await_execution(self) -> None:
+        """Wait until the child has executed its command, then free the arena.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: the command's fault.
+            ProaError: another step failed. The child is gone.
+        """
+        if not self.executed():
+            raise self.fail()
+        self.close()
+
+    def release(self) -> None:
+        """Let a parked child execute."""
+        os.eventfd_write(self._hold, 1)
+
+    def executed(self) -> bool:
+        """Wait for the end of the report; whether it was execve's doing."""
+        os.read(self._report, 1)
+        arena = self._arena
+        return arena.failure() is None and arena.current()[1].syscall == "execve"
+
+    def explain(self, signal: int) -> ProaError:
+        """Why a child that has been reaped never executed its command.
+
+        Args:
+            signal: that ended it, or 0.
+        """
+        return translate(self._arena, signal, self.subject)
+
+    def fail(self) -> ProaError:
+        """End and reap the child, close everything; the error says why it stopped."""
+        signal = self._reap()
+        error = self.explain(signal)
+        self._dispose()
+        return error
+
+    def abort(self) -> None:
+        """End and reap the child, close everything. Idempotent."""
+        if self._report >= 0:
+            self._reap()
+            self._dispose()
+
+    def close(self) -> None:
+        """Close what belongs to the launch alone. Only after execve or the child's end."""
+        for fd in (self._report, self._hold):
+            if fd >= 0:
+                os.close(fd)
+        self._report = self._hold = -1
+        self._arena.close()
+
+    def _reap(self) -> int:
+        try:
+            pidfd_send_signal(self.child.pidfd, _SIGKILL)
+        except ProcessLookupError:
+            pass
+        end = wait_pidfd(self.child.pidfd)
+        return end[1] if end is not None else 0
+
+    def _dispose(self) -> None:
+        self._adopt()
+        for fd in (self.child.pidfd, self.devpts, self.master):
+            if fd >= 0:
+                os.close(fd)
+        self.devpts = self.master = -1
+        self.close()
+
+    def _adopt(self) -> None:
+        """Take over what the child opened while descriptors were shared. Idempotent."""
+        if self._adopted:
+            return
+        self._adopted = True
+        for slot in slots.SHARED:
+            fd = self._arena.slot(slot)
+            if fd <= 0:
+                continue
+            if slot == slots.DEVPTS:
+                self.devpts = fd
+            elif slot == slots.MASTER:
+                self.master = fd
+            else:
+                os.close(fd)
+
+
+def start(
+    plan: Plan,
+    *,
+    executor: Executor,
+    flags: int,
+    cgroup_fd: int,
+    subject: str,
+    fill: dict[int, int],
+    prepare: Callable[[int, Arena], None],
+    joins: Iterable[int] = (),
+    entered: Sequence[tuple[int, str]] = (),
+) -> Launch:
+    """Start a child and bring it to where it has descriptors of its own.
+
+    Args:
+        plan: what it does.
+        executor: how.
+        flags: CLONE_*.
+        cgroup_fd: cgroup v2 to be born in, or -1.
+        subject: the container in the words of messages.
+        fill: slots to fill before the child exists.
+        prepare: called with the child's pid while it waits: identities, mounts.
+        joins: cgroup files for the slots from ``JOIN`` on.
+        entered: namespaces to be in while the child is made: descriptor and kind.
+
+    Raises:
+        ProaError: a step failed; nothing is left.
+    """
+    ours: list[int] = []
+    launch = None
+    try:
+        ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        ours.append(ready)
+        parent = pidfd_open(os.getpid())
+        ours.append(parent)
+        report, reporting = os.pipe2(os.O_CLOEXEC)
+        ours.append(reporting)
+        hold = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            arena = Arena(plan)
+            _fill(arena, fill, joins, ready=ready, parent=parent, report=reporting, hold=hold)
+            with entering(entered):
+                child = executor.spawn(arena, flags, cgroup_fd)
+        except BaseException:
+            os.close(report)
+            os.close(hold)
+            raise
+        launch = Launch(child, arena, report, hold, subject)
+        prepare(child.pid, arena)
+        os.eventfd_write(ready, 1)
+        launch.await_separation()
+    except BaseException:
+        if launch is not None:
+            launch.abort()
+        raise
+    finally:
+        for fd in ours:
+            os.close(fd)
+    return launch
+
+
+def _fill(
+    arena: Arena,
+    fill: dict[int, int],
+    joins: Iterable[int],
+    *,
+    ready: int,
+    parent: int,
+    report: int,
+    hold: int,
+) -> None:
+    pollin = select.POLLIN << _POLL_IN_SHIFT
+    arena.set_slot(slots.READY, ready)
+    arena.set_slot(slots.POLL_READY, ready | pollin)
+    arena.set_slot(slots.POLL_PARENT, parent | pollin)
+    arena.set_slot(slots.REPORT, report)
+    arena.set_slot(slots.HOLD, hold)
+    for slot, value in fill.items():
+        arena.set_slot(slot, value)
+    for index, fd in enumerate(joins):
+        arena.set_slot(slots.JOIN + index, fd)

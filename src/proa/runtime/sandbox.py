@@ -1,0 +1,176 @@
+"""A container's live sandbox, owned by its supervisor."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from proa.errors import Conflict, Unsupported, from_os_error
+from proa.linux.process import pidfd_open, pidfd_send_signal
+from proa.oci.isolation import SandboxSpec, Stats, Stdio
+from proa.oci.resources import LinuxResources
+from proa.oci.spec import Process
+from proa.runtime.handle import Handle
+from proa.runtime.launch import Launch
+
+if TYPE_CHECKING:
+    from proa.cgroups.cgroup import Cgroup
+    from proa.runtime.executors.selection import Executor
+
+_SIGKILL = 9
+
+
+class ProcessSandbox:
+    """Implements :class:`proa.oci.isolation.Sandbox` with namespaces and a cgroup.
+
+    State: *created* while ``_parked`` is set, *running* until init has been reaped, then *stopped*.
+
+    Attributes:
+        warnings: what was asked for and could not be had here, one sentence each.
+    """
+
+    __slots__ = (
+        "_cgroup",
+        "_deleted",
+        "_devpts",
+        "_executor",
+        "_init",
+        "_parked",
+        "_spec",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        launch: Launch,
+        cgroup: Cgroup | None,
+        executor: Executor,
+        warnings: list[str],
+        *,
+        parked: bool,
+    ) -> None:
+        self._spec = spec
+        self._cgroup = cgroup
+        self._executor = executor
+        self._devpts, launch.devpts = launch.devpts, -1
+        console, launch.master = launch.master, -1
+        self._init = Handle(launch.child.pid, launch.child.pidfd, console, cgroup)
+        self._parked: Launch | None = launch if parked else None
+        self._deleted = False
+        self.warnings = warnings
+
+    @property
+    def init(self) -> Handle:
+        """The container's first process."""
+        return self._init
+
+    def start(self) -> None:
+        """Let a parked init execute its command.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: the command's fault.
+            Conflict: the sandbox is not *created*.
+            ProaError: the last steps failed.
+        """
+        launch = self._parked
+        if launch is None:
+            raise Conflict(f"container {self._spec.id} has been started already")
+        self._parked = None
+        launch.release()
+        try:
+            if not launch.executed():
+                self._init.signal(_SIGKILL)
+                raise launch.explain(self._init.wait().signal)
+        finally:
+            launch.close()
+
+    def exec(self, process: Process, stdio: Stdio) -> Handle:
+        """Start one more process inside.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: the command's fault.
+            Conflict: init does not run.
+            ProaError: a step failed.
+        """
+        from proa.runtime.execute import execute
+
+        if self._parked is not None or self._init.ended() or self._deleted:
+            raise Conflict(f"container {self._spec.id} is not running")
+        return execute(
+            self._spec, process, stdio, self._init, self._cgroup, self._devpts, self._executor
+        )
+
+    def kill(self, number: int, *, everything: bool = False) -> None:
+        """Signal init, or every process of the sandbox."""
+        if not everything:
+            self._init.signal(number)
+            return
+        if number == _SIGKILL and self._cgroup is not None:
+            self._cgroup.kill()
+            return
+        for pid in self.processes():
+            _signal(pid, number)
+
+    def pause(self) -> None:
+        """Freeze all processes; returns once they are frozen."""
+        self._controlled().freeze()
+
+    def resume(self) -> None:
+        """Thaw all processes."""
+        self._controlled().thaw()
+
+    def update(self, resources: LinuxResources) -> None:
+        """Change limits of the live sandbox; unset fields keep their value."""
+        self._controlled().update(resources)
+
+    def stats(self) -> Stats:
+        """Read the controllers."""
+        return self._cgroup.stats() if self._cgroup is not None else Stats()
+
+    def processes(self) -> list[int]:
+        """Host pids of all processes in the sandbox; only init without a cgroup."""
+        if self._cgroup is not None:
+            return self._cgroup.pids()
+        return [] if self._init.ended() else [self._init.pid]
+
+    def delete(self) -> None:
+        """Kill what still runs and remove all that ``create`` made on the host. Idempotent."""
+        if self._deleted:
+            return
+        if not self._init.ended():
+            self._init.signal(_SIGKILL)
+            if self._cgroup is not None and self._cgroup.frozen():
+                self._cgroup.thaw()
+            self._init.wait()
+        if self._parked is not None:
+            self._parked.close()
+            self._parked = None
+        if self._cgroup is not None:
+            self._cgroup.kill()
+            self._cgroup.delete()
+        self._deleted = True
+        self._init.close()
+        if self._devpts >= 0:
+            os.close(self._devpts)
+            self._devpts = -1
+
+    def _controlled(self) -> Cgroup:
+        if self._cgroup is None:
+            raise Unsupported(f"container {self._spec.id} has no cgroup on this host")
+        return self._cgroup
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        pass
+    except OSError as error:
+        raise from_os_error(error, f"cannot send signal {number} to pid {pid}") from error
+    finally:
+        os.close(pidfd)

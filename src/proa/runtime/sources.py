@@ -1,0 +1,160 @@
+"""What the parent opens for a launch: the root's base, bind sources and devices.
+
+All are detached mounts made by the engine with the host's rights, by host paths, before the child
+exists. Once the child's user namespace is there they are ID-mapped into it, so that files keep the
+owners they have on disk. They are the child's to attach; none is ever visible on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from proa.errors import Invalid, Unsupported, from_os_error
+from proa.linux import mount as api
+from proa.linux.syscalls import AT_EMPTY_PATH, AT_RECURSIVE
+from proa.oci.isolation import DirectoryRoot, OverlayRoot
+from proa.oci.spec import LinuxDevice, Mount
+from proa.runtime.steps.options import MountOptions, parse_options
+
+_NO_OPTIONS = MountOptions()
+
+
+class Source:
+    """One detached mount.
+
+    Attributes:
+        fd: owned by this object.
+        slot: where the plan expects it.
+        directory: what is shown is a directory.
+        place: host path, for messages.
+    """
+
+    __slots__ = ("directory", "fd", "idmap", "options", "place", "required", "slot")
+
+    def __init__(
+        self,
+        fd: int,
+        slot: int,
+        place: str,
+        options: MountOptions = _NO_OPTIONS,
+        *,
+        idmap: bool = True,
+        required: bool = False,
+    ) -> None:
+        self.fd = fd
+        self.slot = slot
+        self.place = place
+        self.options = options
+        self.idmap = idmap
+        self.required = required
+        self.directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+
+    def prepare(self, userns_fd: int, warnings: list[str]) -> None:
+        """Set the mount's attributes, ID-mapped when a user namespace is given.
+
+        Args:
+            userns_fd: the container's user namespace, -1 for the host's.
+            warnings: gets a sentence when an optional source cannot be ID-mapped.
+
+        Raises:
+            Unsupported: the root's filesystem cannot be ID-mapped.
+            ProaError: other refusals.
+        """
+        mapped = userns_fd >= 0 and self.idmap
+        try:
+            self._set_attributes(userns_fd if mapped else -1)
+        except OSError as error:
+            if not mapped:
+                raise from_os_error(error, f"cannot prepare the mount of {self.place}") from error
+            if self.required:
+                raise Unsupported(
+                    f"the filesystem of {self.place} cannot be ID-mapped"
+                    f" ({os.strerror(error.errno or 0).lower()})",
+                    "move the state root to ext4, xfs or btrfs, or use --userns=host",
+                ) from error
+            warnings.append(
+                f"the filesystem of {self.place} cannot be ID-mapped: its files belong to nobody"
+                " in the container"
+            )
+            self._set_attributes(-1)
+
+    def _set_attributes(self, userns_fd: int) -> None:
+        options = self.options
+        recursive = AT_RECURSIVE if options.recursive else 0
+        attr_set = options.recursive_set
+        if userns_fd >= 0:
+            attr_set |= api.MOUNT_ATTR_IDMAP
+        propagation = options.propagation or api.MS_PRIVATE
+        if userns_fd >= 0 and propagation == api.MS_SHARED:
+            # As the kernel does for whole mount namespaces: a less privileged one only listens.
+            propagation = api.MS_SLAVE
+        attr = api.pack_mount_attr(
+            attr_set, options.recursive_clear, propagation, max(userns_fd, 0)
+        )
+        api.mount_setattr(self.fd, AT_EMPTY_PATH | recursive, attr)
+        if options.attr_set or options.attr_clear:
+            attr = api.pack_mount_attr(options.attr_set, options.attr_clear)
+            api.mount_setattr(self.fd, AT_EMPTY_PATH, attr)
+
+    def close(self) -> None:
+        """Close the descriptor; what the child attached stays. Idempotent."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def open_base(root: OverlayRoot | DirectoryRoot, slot: int) -> Source:
+    """Open the tree that holds the overlay's directories, or the root directory itself.
+
+    Raises:
+        ProaError: it does not exist ...
+    """
+    if isinstance(root, OverlayRoot):
+        place, flags = root.base, 0
+    else:
+        place, flags = root.path, AT_RECURSIVE
+    options = MountOptions(recursive=bool(flags))
+    try:
+        return Source(api.clone_path(place, flags), slot, place, options, required=True)
+    except OSError as error:
+        raise from_os_error(error, f"cannot open the root {place}") from error
+
+
+def open_bind(mount: Mount, slot: int) -> Source:
+    """Open the source of a bind mount.
+
+    Raises:
+        ProaError: it does not exist ...
+    """
+    options = parse_options(mount.options)
+    recursive = AT_RECURSIVE if options.recursive or not options.bind else 0
+    try:
+        return Source(api.clone_path(mount.source, recursive), slot, mount.source, options)
+    except OSError as error:
+        raise from_os_error(error, f"cannot mount {mount.source} at {mount.destination}") from error
+
+
+def open_device(device: LinuxDevice, slot: int) -> Source:
+    """Open the host's node of a device: at the same path, or by its number.
+
+    Raises:
+        Invalid: the host has no such device.
+        ProaError: it cannot be opened.
+    """
+    folder = "block" if device.type == "b" else "char"
+    for place in (device.path, f"/dev/{folder}/{device.major}:{device.minor}"):
+        try:
+            info = os.stat(place)
+        except OSError:
+            continue
+        same = info.st_rdev == os.makedev(device.major, device.minor)
+        if same and stat.S_ISBLK(info.st_mode) == (device.type == "b"):
+            try:
+                return Source(api.clone_path(place), slot, place, idmap=False)
+            except OSError as error:
+                raise from_os_error(error, f"cannot open the device {place}") from error
+    raise Invalid(
+        f"the host has no device {device.type} {device.major}:{device.minor} for {device.path}",
+        "in a user namespace only devices that exist on the host can be given",
+    )
