@@ -37,24 +37,25 @@ class Lock:
         self.release()
 
 
-def acquire(path: str, *, shared: bool = False) -> Lock:
+def acquire(path: str, *, shared: bool = False, create: bool = True) -> Lock:
     """Lock ``path``, waiting for whoever holds it.
 
     Args:
-        path: a directory, or a file that is made (0600) when it is not there.
+        path: a directory, or a file.
         shared: together with other shared holders.
+        create: make a file (0600) when there is nothing.
 
     Raises:
         OSError: the path cannot be opened.
     """
-    lock = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    lock = _lock(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, create)
     assert lock is not None  # only a non-blocking flock gives up
     return lock
 
 
-def try_acquire(path: str, *, shared: bool = False) -> Lock | None:
-    """Lock ``path``; None when somebody else holds it now."""
-    return _lock(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+def try_acquire(path: str, *, shared: bool = False, create: bool = True) -> Lock | None:
+    """Lock ``path`` as ``acquire`` does; None when somebody else holds it now."""
+    return _lock(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, create)
 
 
 def is_held(path: str) -> bool:
@@ -72,11 +73,12 @@ def is_held(path: str) -> bool:
     return False
 
 
-def _lock(path: str, operation: int) -> Lock | None:
+def _lock(path: str, operation: int, create: bool) -> Lock | None:
+    flags = os.O_RDONLY | os.O_CLOEXEC
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, flags | os.O_CREAT if create else flags, 0o600)
     except IsADirectoryError:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, flags | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, operation)
     except BlockingIOError:

@@ -19,20 +19,33 @@ it sees every user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+import builtins
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
+import msgspec
+
+from proa.errors import Unavailable
+from proa.fs import lock
+from proa.image.border import Border
+from proa.image.catalog import Catalog
+from proa.image.content.store import ContentStore
+from proa.image.limits import DEFAULT, Limits
 from proa.image.model import ArchiveFormat, HistoryEntry, Image, Progress, Removal, silent
+from proa.image.naming import given_name, names_of, parse_target, put_name, resolve
 from proa.image.references import References
+from proa.image.removal import prune_names, remove_names
+from proa.image.snapshots.overlay import Snapshots
+from proa.oci.digest import Digest
 from proa.oci.mediatype import Compression
-
-# Inside the class, ``list`` is its method.
-Images = list[Image]
-Removals = list[Removal]
-Steps = list[HistoryEntry]
 
 InUse = Callable[[], Mapping[str, str]]
 """Returns image id -> name of one container that uses it; called with the store locked."""
+
+_COLLECT_WAIT_S = 2.0
+_COLLECT_POLL_S = 0.02
 
 
 def nobody() -> Mapping[str, str]:
@@ -43,14 +56,30 @@ def nobody() -> Mapping[str, str]:
 class ImageStore:
     """All images of one state root. Making one touches no disk; safe to share between threads."""
 
-    def __init__(self, root: str, references: References) -> None:
-        """Bind the store to ``root`` (absolute path) and the engine's table of names."""
+    def __init__(self, root: str, references: References, *, limits: Limits = DEFAULT) -> None:
+        """Bind the store to ``root`` (absolute path) and the engine's table of names.
+
+        Args:
+            root: the engine's state root.
+            references: the table of names.
+            limits: what archives may ask for.
+        """
         self.root = root
         self.references = references
+        self.content = ContentStore(f"{root}/content")
+        self.snapshots = Snapshots(root)
+        self._catalog = Catalog(root, self.content, self.snapshots)
+        self._limits = limits
 
-    def lease(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lease(self) -> Iterator[None]:
         """Keep images from being removed until the caller has recorded that it uses one."""
-        raise NotImplementedError
+        with Border(f"cannot lock the images of {self.root}"):
+            held = lock.acquire(self._lock_path(), shared=True)
+        try:
+            yield
+        finally:
+            held.release()
 
     def get(self, name: str, *, names: bool = True) -> Image:
         """Return the image that ``name`` means: a reference, a digest, an id or its first digits.
@@ -64,11 +93,20 @@ class ImageStore:
             NotFound: there is none; the hint says how to get it.
             Invalid: malformed, or the digits fit several images.
         """
-        raise NotImplementedError
+        record = resolve(self.references, name)
+        image = self._catalog.get(record.target)
+        return self._with_names(image) if names else image
 
-    def list(self) -> Images:
+    def list(self) -> builtins.list[Image]:
         """Return every image once, newest first, nameless ones included."""
-        raise NotImplementedError
+        records = self.references.list()
+        newest = {record.image_id: record for record in records}
+        images = []
+        for record in newest.values():
+            tagged, digested = names_of(records, record.image_id)
+            image = self._catalog.get(record.target)
+            images.append(msgspec.structs.replace(image, references=tagged, repo_digests=digested))
+        return sorted(images, key=lambda image: (-image.created_at_ns, image.id))
 
     def tag(self, source: str, target: str) -> str:
         """Make ``target`` another name of ``source``; return the normalized name.
@@ -76,33 +114,65 @@ class ImageStore:
         Raises:
             NotFound, Invalid: as :meth:`get`; a target with a digest is Invalid.
         """
-        raise NotImplementedError
+        reference = str(parse_target(target))
+        with self.lease():
+            image = self.get(source, names=False)
+            put_name(self.references, reference, image.manifest_digest, image.id)
+        return reference
 
-    def remove(self, name: str, *, force: bool = False, in_use: InUse = nobody) -> Removals:
+    def remove(
+        self, name: str, *, force: bool = False, in_use: InUse = nobody
+    ) -> builtins.list[Removal]:
         """Remove a name, and the image with its last name (Docker's rules).
 
         With ``force``, an image that a container uses loses its names and stays, nameless, until
-        the container is gone; an id with several names loses all of them.
+        the container is gone; an id with several names loses all of them. While somebody else makes
+        images, the image only loses its name, and the next :meth:`prune` removes it.
 
         Raises:
             NotFound, Invalid: as :meth:`get`.
             Conflict: in use, or an id with names in several repositories, without ``force``.
         """
-        raise NotImplementedError
+        with self._exclusive() as alone:
+            used = in_use()
+            removed = remove_names(
+                self.references, name, force=force, in_use=used, keep_image=not alone
+            )
+            if any(one.action == "deleted" for one in removed):
+                removed += self._collect(used)[0]
+        return removed
 
-    def prune(self, *, every: bool = False, in_use: InUse = nobody) -> tuple[Removals, int]:
+    def prune(
+        self, *, every: bool = False, in_use: InUse = nobody
+    ) -> tuple[builtins.list[Removal], int]:
         """Remove nameless images (``every``: all) that no container uses, and all garbage.
 
         Returns:
             What was removed, and how many bytes that freed.
+
+        Raises:
+            Unavailable: somebody else makes images right now.
         """
-        raise NotImplementedError
+        with self._exclusive() as alone:
+            if not alone:
+                raise Unavailable(
+                    f"the images of {self.root} are in use by another command",
+                    "try again when it is done",
+                )
+            used = in_use()
+            removed = prune_names(self.references, every=every, in_use=used)
+            layers, freed_bytes = self._collect(used)
+        return removed + layers, freed_bytes
 
-    def history(self, name: str) -> Steps:
+    def history(self, name: str) -> builtins.list[HistoryEntry]:
         """Return how the image came to be, newest step first; errors as :meth:`get`."""
-        raise NotImplementedError
+        from proa.image.history import history
 
-    def load(self, source: str | int, *, platform: str = "", progress: Progress = silent) -> Images:
+        return history(self.get(name))
+
+    def load(
+        self, source: str | int, *, platform: str = "", progress: Progress = silent
+    ) -> builtins.list[Image]:
         """Take in every image of a Docker archive or OCI layout.
 
         Args:
@@ -119,7 +189,24 @@ class ImageStore:
             Corrupt: content is not what its digest says, or the archive is cut short or hostile.
             Unsupported: no image for the platform.
         """
-        raise NotImplementedError
+        from proa.image.archive.load import load_archive
+
+        with self._making():
+            found = load_archive(
+                self.content, source, platform=platform, limits=self._limits, progress=progress
+            )
+            names = [[str(parse_target(name)) for name in one.names] for one in found]
+            images = [
+                self._catalog.add(one.manifest_digest, progress=progress, limits=self._limits)
+                for one in found
+            ]
+            for image, references in zip(images, names, strict=True):
+                for reference in references or [""]:
+                    put_name(self.references, reference, image.manifest_digest, image.id)
+        return [
+            msgspec.structs.replace(image, references=tuple(references))
+            for image, references in zip(images, names, strict=True)
+        ]
 
     def save(
         self,
@@ -139,8 +226,30 @@ class ImageStore:
             format: ``docker`` archives are valid OCI layouts too.
             compression: of the archive as a whole.
             progress: told how far it is.
+
+        Raises:
+            NotFound, Invalid: as :meth:`get`.
+            Corrupt: a blob is missing.
         """
-        raise NotImplementedError
+        from proa.image.archive.save import save_archive
+
+        with self.lease():
+            chosen: dict[str, tuple[Image, builtins.list[str]]] = {}
+            for name in names:
+                record = resolve(self.references, name)
+                image = self._catalog.get(record.target)
+                _, references = chosen.setdefault(record.target, (image, []))
+                given = given_name(record, name)
+                if given and given not in references:
+                    references.append(given)
+            save_archive(
+                self.content,
+                builtins.list(chosen.values()),
+                destination,
+                format=format,
+                compression=compression,
+                progress=progress,
+            )
 
     def import_rootfs(
         self,
@@ -167,7 +276,31 @@ class ImageStore:
             Invalid: a malformed reference, change or platform.
             Corrupt: the tar is cut short or hostile.
         """
-        raise NotImplementedError
+        from proa.image.rootfs import ImportOptions, import_tar
+
+        options = ImportOptions(changes=tuple(changes), comment=message, platform=platform)
+        return self.make(
+            lambda: import_tar(
+                self.content, self.snapshots, source, options, self._limits, progress
+            ),
+            reference,
+        )
+
+    def make(self, build: Callable[[], Digest], reference: str = "") -> Image:
+        """Run ``build``, which puts an image into content and snapshots, and name the image.
+
+        Args:
+            build: returns the manifest's digest; runs while nothing is collected.
+            reference: name of the image; empty: nameless.
+
+        Raises:
+            Invalid: a malformed reference; ``build`` has not run.
+        """
+        name = str(parse_target(reference)) if reference else ""
+        with self._making():
+            image = self._catalog.add(build(), limits=self._limits)
+            put_name(self.references, name, image.manifest_digest, image.id)
+        return self._with_names(image)
 
     def ensure_unpacked(self, image: Image) -> None:
         """Make sure that every layer's directory is there, unpacking what is missing.
@@ -175,8 +308,64 @@ class ImageStore:
         Raises:
             Corrupt: a blob is missing or damaged.
         """
-        raise NotImplementedError
+        if all(os.path.exists(f"{self.root}/{lower}") for lower in image.lowers):
+            return
+        with self.lease():
+            self._catalog.add(image.manifest_digest, limits=self._limits)
 
     def exists(self, image_ids: Collection[str]) -> set[str]:
         """Return those of the image ids that are in the store."""
-        raise NotImplementedError
+        return {record.image_id for record in self.references.list()} & set(image_ids)
+
+    def _with_names(self, image: Image) -> Image:
+        tagged, digested = names_of(self.references.list(), image.id)
+        return msgspec.structs.replace(image, references=tagged, repo_digests=digested)
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Hold a lease while content is made; afterwards collect what turned out to be useless."""
+        try:
+            with self.lease():
+                yield
+        except BaseException:
+            self._collect_if_idle()
+            raise
+
+    def _collect_if_idle(self) -> None:
+        """Collect right away unless somebody uses the store; never fails, the next one will."""
+        from proa.errors import ProaError
+
+        try:
+            held = lock.try_acquire(self._lock_path())
+            if held:
+                with held:
+                    self._collect({})
+        except (OSError, ProaError):
+            pass
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[bool]:
+        """Hold the store alone; yields False when others are still at it after a moment."""
+        with Border(f"cannot lock the images of {self.root}"):
+            path = self._lock_path()
+            deadline = time.monotonic() + _COLLECT_WAIT_S
+            held = lock.try_acquire(path)
+            while held is None and time.monotonic() < deadline:
+                time.sleep(_COLLECT_POLL_S)
+                held = lock.try_acquire(path)
+        try:
+            yield held is not None
+        finally:
+            if held:
+                held.release()
+
+    def _collect(self, used: Mapping[str, str]) -> tuple[builtins.list[Removal], int]:
+        from proa.image.gc import collect
+
+        with Border(f"cannot remove unused content of {self.root}"):
+            return collect(self.references, self._catalog, self.content, self.snapshots, used)
+
+    def _lock_path(self) -> str:
+        directory = f"{self.root}/images"
+        os.makedirs(directory, 0o700, exist_ok=True)
+        return f"{directory}/lock"

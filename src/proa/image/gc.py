@@ -1,0 +1,103 @@
+"""Collecting what no name and no container needs: snapshots, blobs, summaries, stale stages.
+
+Mark and sweep under the store's exclusive lock: nobody makes content or takes an image into use
+meanwhile. Names are removed before the collector runs; whatever it does not get to is collected the
+next time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection
+
+from proa.errors import ProaError
+from proa.fs.tree import remove_tree
+from proa.image.catalog import Catalog, layer_sources
+from proa.image.content.store import ContentStore
+from proa.image.model import Removal
+from proa.image.references import References
+from proa.image.snapshots.overlay import Snapshots
+from proa.oci.digest import Digest, parse_digest
+from proa.oci.imageconfig import parse_image_config
+from proa.oci.manifest import parse_manifest
+
+_RESUMABLE_S = 24 * 3600  # an interrupted download is kept that long for the next attempt
+
+
+def collect(
+    references: References,
+    catalog: Catalog,
+    content: ContentStore,
+    snapshots: Snapshots,
+    in_use: Collection[str],
+) -> tuple[list[Removal], int]:
+    """Remove all that is not reachable from a name or from an image in use.
+
+    Args:
+        references: the names.
+        catalog, content, snapshots: what is swept.
+        in_use: ids of images that containers use, kept even when they lost their names.
+
+    Returns:
+        The removed layers, and the freed bytes.
+    """
+    targets = {record.target for record in references.list()}
+    for digest in catalog.digests():
+        image = catalog.find(digest)
+        if image is not None and image.id in in_use:
+            targets.add(digest)
+    blobs: set[str] = set()
+    chains: set[str] = set()
+    for target in targets:
+        _mark(target, catalog, content, blobs, chains)
+    freed = 0
+    removed = []
+    for digest in list(catalog.digests()):
+        if digest not in targets:
+            catalog.forget(digest)
+    for chain_id in snapshots.chain_ids():
+        if chain_id not in chains:
+            freed += snapshots.remove(chain_id)
+            removed.append(Removal(action="deleted", target=chain_id))
+    for blob in content.digests():
+        if blob not in blobs:
+            freed += content.remove(blob)
+    snapshots.remove_garbage()
+    _remove_ingests(content)
+    return removed, freed
+
+
+def _mark(
+    target: str, catalog: Catalog, content: ContentStore, blobs: set[str], chains: set[str]
+) -> None:
+    blobs.add(target)
+    image = catalog.find(target)
+    if image is not None:
+        blobs.add(image.id)
+        blobs.update(layer.blob.digest for layer in image.layers)
+        chains.update(layer.chain_id for layer in image.layers)
+        return
+    what = f"manifest {target}"
+    try:
+        manifest = parse_manifest(content.read(parse_digest(target)), what)
+        blobs.add(manifest.config.digest)
+        blobs.update(layer.digest for layer in manifest.layers)
+        config = parse_image_config(content.read(Digest(manifest.config.digest)), what)
+        chains.update(source.chain_id for source in layer_sources(manifest, config, what))
+    except ProaError:
+        # What cannot be read cannot be run either, and names nothing that could be kept.
+        return
+
+
+def _remove_ingests(content: ContentStore) -> None:
+    directory = f"{content.path}/ingest"
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        path = f"{directory}/{name}"
+        resumable = name.startswith("sha")
+        if not resumable or time.time() - os.lstat(path).st_mtime > _RESUMABLE_S:
+            remove_tree(path)
