@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from benchmarks.measure import Command, MeasurementError
 from benchmarks.peers import PROBE
 from proa.engine.config import ContainerConfig
 from proa.engine.facade import Engine
+from proa.engine.layout import Layout
 
 IMAGE = "busybox"
 
@@ -121,25 +123,41 @@ class Subject:
 
 
 @contextmanager
-def subject(archive: str, executor: str = "") -> Iterator[Subject]:
-    """Give an engine whose zygote launches with ``executor`` (``native``, ``portable``)."""
-    name = f"proa, {executor}" if executor else "proa"
+def subject(archive: str, executor: str = "auto") -> Iterator[Subject]:
+    """Give an engine whose supervisors launch with ``executor`` (``auto``, ``portable``)."""
     with engines.temporary_root() as proa:
-        before = os.environ.get("PROA_EXECUTOR")
-        if executor:
-            os.environ["PROA_EXECUTOR"] = executor
+        if executor != "auto":
+            _start_zygote(proa, executor)
+        made = Subject(f"proa, {executor}", proa, archive)
         try:
-            made = Subject(name, proa, archive)
             made.verify()
-        finally:
-            os.environ.pop("PROA_EXECUTOR", None)
-            if before is not None:
-                os.environ["PROA_EXECUTOR"] = before
-        try:
             yield made
         finally:
             made.remove_all()
             made.engine.close()
+
+
+def _start_zygote(proa: engines.Proa, executor: str) -> None:
+    """Start a zygote whose process isolation has another default executor.
+
+    No user has a reason to choose one, so the engine has no switch for it.
+    """
+    layout = Layout(proa.root, proa.run_dir)
+    layout.ensure()
+    ready_r, ready_w = os.pipe()
+    code = (
+        f"import sys; sys.path[:] = {[path for path in sys.path if path]!r}; "
+        "from proa.runtime.process import ProcessIsolation; "
+        f"ProcessIsolation.__init__.__kwdefaults__['executor'] = {executor!r}; "
+        "from proa.cli.zygote import main; "
+        f"main({ready_w}, {layout.root!r}, {layout.run!r}, 3600.0)"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", code]
+    subprocess.run(argv, pass_fds=[ready_w], check=True, stdin=subprocess.DEVNULL)
+    os.close(ready_w)
+    with os.fdopen(ready_r, "rb") as ready:
+        if ready.read(1) != b"1":
+            raise MeasurementError(f"the zygote with the {executor} executor did not start")
 
 
 def bare_python() -> Command:
