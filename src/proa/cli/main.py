@@ -83,7 +83,7 @@ def run(argv: Sequence[str], io: IO, *, open_engine: OpenEngine | None = None) -
 
 def preload() -> None:
     """Import what ``run`` and the other hot commands need, before the zygote forks."""
-    for words in ("container run", "container ls", "container rm", "container stop", "image ls"):
+    for words in (*registry.verbs_of("container"), "inspect"):
         registry.load(words)
     import proa.engine.facade
     import proa.engine.template  # noqa: F401

@@ -29,10 +29,11 @@ def execute(call: Invocation) -> int:
             f"'{source}' is an address: download it first, or pipe it into 'proa import -'",
             exit_code=EXIT_FAILURE,
         )
+    changes: tuple[str, ...] = call[CHANGE]
     image = call.engine.images.import_(
         call.io.stdin_fd if source == "-" else call.io.path(source),
         names[0] if names else "",
-        changes=call[CHANGE],
+        changes=changes,
         message=call[MESSAGE],
         platform=call[PLATFORM],
     )
