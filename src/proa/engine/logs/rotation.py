@@ -8,9 +8,11 @@
 
 A rotation makes the new current file under another name first (a full disk then changes nothing),
 renames from the oldest to the newest and puts it in place last: a crash in between leaves a gap in
-the numbers or no current file, never a lost or doubled entry. A compressed
-file carries the inode number of its original in the gzip header (FNAME, RFC 1952): a reader that
-still has the original open finds its place in the sequence by it.
+the numbers or no current file, never a lost or doubled entry.
+
+A compressed file carries inode number and modification time of its original in the gzip header
+(FNAME, RFC 1952): a reader that still has the original open finds its place in the sequence by
+them. (The number alone does not do: it is free, and soon used again, once the original is removed.)
 """
 
 from __future__ import annotations
@@ -25,10 +27,17 @@ _COPY_BYTES: Final = 256 * 1024
 
 
 class LogFile(msgspec.Struct, frozen=True):
-    """One file of a log; ``inode`` is that of the file as it was written."""
+    """One file of a log.
+
+    Attributes:
+        path: where it was when it was listed.
+        inode: of the file as it was written, also when that has been compressed since.
+        modified_at_ns: of the file as it was written.
+    """
 
     path: str
     inode: int
+    modified_at_ns: int
     compressed: bool = False
 
 
@@ -83,10 +92,10 @@ def list_files(path: str) -> list[LogFile]:
         member = os.path.join(directory, entry)
         compressed = entry.endswith(".gz")
         try:
-            inode = _read_original_inode(member) if compressed else os.stat(member).st_ino
+            inode, modified_at_ns = _read_origin(member) if compressed else _stat(member)
         except OSError:
             continue
-        found.append((number, LogFile(member, inode, compressed)))
+        found.append((number, LogFile(member, inode, modified_at_ns, compressed)))
     # While a file is being compressed both forms are complete enough to list; the original wins.
     found.sort(key=lambda item: (-item[0], item[1].compressed))
     return [item for i, (number, item) in enumerate(found) if i == 0 or found[i - 1][0] != number]
@@ -117,14 +126,14 @@ def _compress(path: str) -> None:
         try:
             # The last two: compressed fast, on Unix.
             header = struct.pack("<4BI2B", 0x1F, 0x8B, 8, 8, int(status.st_mtime), 4, 3)
-            _write_all(target, header + str(status.st_ino).encode() + b"\0")
+            origin = b"%d-%d\0" % (status.st_ino, status.st_mtime_ns)
+            _write_all(target, header + origin)
             deflate = isal_zlib.compressobj(1, isal_zlib.DEFLATED, -15)
             crc, size = 0, 0
             while block := source.read(_COPY_BYTES):
                 crc, size = isal_zlib.crc32(block, crc), size + len(block)
                 _write_all(target, deflate.compress(block))
             _write_all(target, deflate.flush() + struct.pack("<2I", crc, size & 0xFFFFFFFF))
-            os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
         except BaseException:
             _remove(staged)
             raise
@@ -134,11 +143,20 @@ def _compress(path: str) -> None:
     os.unlink(path)
 
 
-def _read_original_inode(path: str) -> int:
+def _stat(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_ino, status.st_mtime_ns
+
+
+def _read_origin(path: str) -> tuple[int, int]:
+    """Return inode number and modification time of what was compressed; zeros if unknown."""
     with open(path, "rb", buffering=0) as file:
         header = file.read(64)
     name = header[10:].split(b"\0", 1)[0] if header[3:4] == b"\x08" else b""
-    return int(name) if name.isdigit() else 0
+    inode, _, modified_at_ns = name.partition(b"-")
+    if inode.isdigit() and modified_at_ns.isdigit():
+        return int(inode), int(modified_at_ns)
+    return 0, 0
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -22,7 +22,7 @@ class LogSequence:
         """Begin before the oldest entry of the log at ``path``."""
         self._path = path
         self._file: IO[bytes] | None = None
-        self._inode = 0
+        self._opened: LogFile | None = None
         self._rest = b""
 
     def __enter__(self) -> LogSequence:
@@ -56,7 +56,7 @@ class LogSequence:
             self._seek_tail(files, tail)
             return
         for file in files:
-            if file is not files[-1] and _modified_at_ns(file) + _CLOCK_MARGIN_NS < since_ns:
+            if file is not files[-1] and file.modified_at_ns + _CLOCK_MARGIN_NS < since_ns:
                 continue
             if self._open(file):
                 return
@@ -82,15 +82,35 @@ class LogSequence:
 
     def _advance(self) -> bool:
         """Go to the next file; False when the current one is the newest and read to its end."""
-        if self._file is not None and _inode(self._path) in (self._inode, 0):
+        if self._file is not None and self._is_newest():
             return False
         # Written to between the read that found the end and the rotation?
         if self._file is not None and (block := self._file.read(_BLOCK_BYTES)):
             self._file.seek(-len(block), os.SEEK_CUR)
             return True
         files = _stable_list(self._path)
-        position = next((i for i, file in enumerate(files) if file.inode == self._inode), -1)
+        here = self._identity()
+        position = next(
+            (i for i, file in enumerate(files) if (file.inode, file.modified_at_ns) == here), -1
+        )
         return any(self._open(file) for file in files[position + 1 :])
+
+    def _is_newest(self) -> bool:
+        if self._opened is None or self._opened.compressed:
+            return False
+        try:
+            return os.stat(self._path).st_ino == self._opened.inode
+        except FileNotFoundError:
+            return True  # in the middle of a rotation: the next file is not there yet
+
+    def _identity(self) -> tuple[int, int]:
+        """Return what the open file is found by, wherever rotations have put it."""
+        if self._file is None or self._opened is None:
+            return -1, -1
+        if self._opened.compressed:
+            return self._opened.inode, self._opened.modified_at_ns
+        status = os.fstat(self._file.fileno())
+        return status.st_ino, status.st_mtime_ns
 
     def _open(self, file: LogFile) -> bool:
         """Make ``file`` the current one; False if it has been rotated away meanwhile."""
@@ -102,7 +122,7 @@ class LogSequence:
             opened.close()
             return False
         self.close()
-        self._file, self._inode, self._rest = opened, file.inode, b""
+        self._file, self._opened, self._rest = opened, file, b""
         return True
 
     def _seek_tail(self, files: list[LogFile], lines: int) -> None:
@@ -161,9 +181,13 @@ def _find_line_forwards(file: IO[bytes], newlines: int) -> tuple[int, int]:
 def _stable_list(path: str) -> list[LogFile]:
     """Return the files as no rotation in between has shown them."""
     files = list_files(path)
-    while (again := list_files(path)) != files:
+    while _places(again := list_files(path)) != _places(files):
         files = again
-    return files
+    return again
+
+
+def _places(files: list[LogFile]) -> list[tuple[str, int]]:
+    return [(file.path, file.inode) for file in files]
 
 
 def _open_compressed(file: LogFile) -> IO[bytes]:
@@ -175,17 +199,3 @@ def _open_compressed(file: LogFile) -> IO[bytes]:
 
 def _open_plain(file: LogFile) -> IO[bytes]:
     return open(file.path, "rb", buffering=0)
-
-
-def _modified_at_ns(file: LogFile) -> int:
-    try:
-        return os.stat(file.path).st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _inode(path: str) -> int:
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return 0
