@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from proa.cli.invocation import Invocation
-from proa.cli.kinds import BOOL
+from proa.cli.kinds import BOOL, STRING
 from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
 from proa.cli.runflags.table import DETACH_KEYS, SIG_PROXY
 from proa.cli.streams import attach
 
 ATTACH = Flag("attach", BOOL, "Attach STDOUT/STDERR and forward signals", short="a")
 INTERACTIVE = Flag("interactive", BOOL, "Attach container's STDIN", short="i")
+_NO_CHECKPOINTS = "containers can't be saved while they run"
+CHECKPOINTS = (
+    Flag("checkpoint", STRING, "Not available", refusal=_NO_CHECKPOINTS),
+    Flag("checkpoint-dir", STRING, "Not available", refusal=_NO_CHECKPOINTS),
+)
 
 COMMAND = Command(
     words="container start",
     usage="[OPTIONS] CONTAINER [CONTAINER...]",
     summary="Start one or more stopped containers",
-    flags=(ATTACH, DETACH_KEYS, INTERACTIVE, SIG_PROXY),
+    flags=(ATTACH, *CHECKPOINTS, DETACH_KEYS, INTERACTIVE, SIG_PROXY),
     least=1,
     most=None,
 )

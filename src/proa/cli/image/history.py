@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from proa import units
+from proa.cli.image.platforms import PLATFORM
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import BOOL
 from proa.cli.parser import Command, Flag
@@ -21,7 +22,7 @@ COMMAND = Command(
     words="image history",
     usage="[OPTIONS] IMAGE",
     summary="Show the history of an image",
-    flags=(FORMAT, HUMAN, NO_TRUNC, QUIET),
+    flags=(FORMAT, HUMAN, NO_TRUNC, QUIET, PLATFORM),
     least=1,
     most=1,
 )

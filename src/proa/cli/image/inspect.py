@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proa.cli.image.platforms import PLATFORM
 from proa.cli.inspecting import FORMAT, show
 from proa.cli.invocation import Invocation
 from proa.cli.parser import Command
@@ -10,7 +11,7 @@ COMMAND = Command(
     words="image inspect",
     usage="[OPTIONS] IMAGE [IMAGE...]",
     summary="Display detailed information on one or more images",
-    flags=(FORMAT,),
+    flags=(FORMAT, PLATFORM),
     least=1,
     most=None,
 )

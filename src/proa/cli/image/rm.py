@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proa.cli.image.platforms import PLATFORM
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import BOOL
 from proa.cli.parser import Command, Flag
@@ -14,7 +15,7 @@ COMMAND = Command(
     words="image rm",
     usage="[OPTIONS] IMAGE [IMAGE...]",
     summary="Remove one or more images",
-    flags=(FORCE, NO_PRUNE),
+    flags=(FORCE, NO_PRUNE, PLATFORM),
     least=1,
     most=None,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from proa.cli.image.platforms import PLATFORM
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import STRING
 from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
@@ -19,9 +20,6 @@ FORMAT = Flag(
     "docker-archive",
 )
 OUTPUT = Flag("output", STRING, "Write to a file, instead of STDOUT", short="o")
-PLATFORM = Flag(
-    "platform", STRING, "Not available", refusal="an image is stored for one platform only"
-)
 
 COMMAND = Command(
     words="image save",
