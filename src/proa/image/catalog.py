@@ -19,7 +19,7 @@ from proa.image.content.store import ContentStore
 from proa.image.limits import DEFAULT, Limits
 from proa.image.model import Image, Layer, Progress, silent
 from proa.image.snapshots.overlay import Snapshot, Snapshots
-from proa.image.unpack import LayerSource, ensure_snapshots
+from proa.image.unpack import LayerReader, LayerSource, StoredLayers, ensure_snapshots
 from proa.oci.digest import Digest, chain_ids, encoded
 from proa.oci.imageconfig import ImageConfig, parse_image_config
 from proa.oci.manifest import Manifest, parse_manifest
@@ -65,9 +65,20 @@ class Catalog:
         return image
 
     def add(
-        self, manifest_digest: Digest, *, progress: Progress = silent, limits: Limits = DEFAULT
+        self,
+        manifest_digest: Digest,
+        *,
+        layers: LayerReader | None = None,
+        progress: Progress = silent,
+        limits: Limits = DEFAULT,
     ) -> Image:
-        """Unpack an image whose blobs are all in the content store, and remember it.
+        """Unpack an image whose documents are in the content store, and remember it.
+
+        Args:
+            manifest_digest: of the image.
+            layers: where its layers come from; None: they are in the content store too.
+            progress: told the bytes of each blob as they are read from there.
+            limits: bounds of each layer.
 
         Raises:
             Corrupt, Invalid, Unsupported: what is wrong with its documents or layers.
@@ -78,9 +89,8 @@ class Catalog:
         config_data = self._content.read(manifest.config.digest)
         config = parse_image_config(config_data, f"image config {manifest.config.digest}")
         sources = layer_sources(manifest, config, what)
-        snapshots = ensure_snapshots(
-            self._content, self._snapshots, sources, progress=progress, limits=limits
-        )
+        reader = layers or StoredLayers(self._content, progress)
+        snapshots = ensure_snapshots(self._snapshots, sources, reader, limits=limits)
         content_bytes = len(data) + len(config_data) + sum(one.blob.size for one in sources)
         image = Image(
             id=manifest.config.digest,

@@ -38,6 +38,7 @@ from proa.image.naming import given_name, names_of, parse_target, put_name, reso
 from proa.image.references import References
 from proa.image.removal import prune_names, remove_names
 from proa.image.snapshots.overlay import Snapshots
+from proa.image.unpack import LayerReader
 from proa.oci.digest import Digest
 from proa.oci.mediatype import Compression
 
@@ -191,7 +192,7 @@ class ImageStore:
         """
         from proa.image.archive.load import load_archive
 
-        with self._making():
+        with self.making():
             found = load_archive(
                 self.content, source, platform=platform, limits=self._limits, progress=progress
             )
@@ -297,9 +298,28 @@ class ImageStore:
             Invalid: a malformed reference; ``build`` has not run.
         """
         name = str(parse_target(reference)) if reference else ""
-        with self._making():
+        with self.making():
             image = self._catalog.add(build(), limits=self._limits)
             put_name(self.references, name, image.manifest_digest, image.id)
+        return self._with_names(image)
+
+    def unpack(self, manifest_digest: Digest, layers: LayerReader) -> Image:
+        """Unpack an image whose documents are in the content store; it has no name yet.
+
+        The caller has held a lease (:meth:`making`) since before it stored the documents.
+
+        Raises:
+            Corrupt, Invalid, Unsupported: what is wrong with its documents or layers.
+        """
+        return self._catalog.add(manifest_digest, layers=layers, limits=self._limits)
+
+    def name(self, image: Image, names: Sequence[str]) -> Image:
+        """Give an image names (normalized, with a tag or a digest), the last one last.
+
+        All of it is durable: the caller has held a lease since before it was stored.
+        """
+        for one in names:
+            put_name(self.references, one, image.manifest_digest, image.id)
         return self._with_names(image)
 
     def ensure_unpacked(self, image: Image) -> None:
@@ -322,11 +342,17 @@ class ImageStore:
         return msgspec.structs.replace(image, references=tagged, repo_digests=digested)
 
     @contextmanager
-    def _making(self) -> Iterator[None]:
-        """Hold a lease while content is made; afterwards collect what turned out to be useless."""
+    def making(self, resumable: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+        """Hold a lease while content is made; afterwards collect what turned out to be useless.
+
+        Args:
+            resumable: failures after which the content is left, for another attempt to go on from.
+        """
         try:
             with self.lease():
                 yield
+        except resumable:
+            raise
         except BaseException:
             self._collect_if_idle()
             raise

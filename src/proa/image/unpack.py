@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol
 
 import msgspec
 
+from proa.errors import Unavailable
 from proa.image.border import Border
 from proa.image.content.store import ContentStore
 from proa.image.content.verify import verified
@@ -33,21 +35,69 @@ class LayerSource(msgspec.Struct, frozen=True, kw_only=True):
     chain_id: ChainID
 
 
+class LayerReader(Protocol):
+    """Gives the bytes of layers; called from several threads."""
+
+    workers: int
+    """Most layers that are worth reading at a time."""
+
+    def open(self, layer: LayerSource) -> AbstractContextManager[Iterator[bytes]]:
+        """Give a blob's bytes, to be taken to their end; the block ends badly when they are not
+        what the descriptor says."""
+
+    def abort(self) -> None:
+        """Let what other threads read fail at once: a layer has failed, or the user had enough."""
+
+
+class StoredLayers:
+    """Layers whose blobs are in the content store."""
+
+    def __init__(self, content: ContentStore, progress: Progress = silent) -> None:
+        """Read from ``content``; ``progress`` is told the bytes of each blob as they are read."""
+        self.workers = min(_MAX_WORKERS, len(os.sched_getaffinity(0)))
+        self._content = content
+        self._progress = progress
+        self._aborted = False
+
+    @contextmanager
+    def open(self, layer: LayerSource) -> Iterator[Iterator[bytes]]:
+        """See :class:`LayerReader`.
+
+        Raises:
+            Corrupt: missing or damaged.
+        """
+        fd = self._content.open(layer.blob.digest)
+        try:
+            yield self._verified(fd, layer.blob)
+        finally:
+            os.close(fd)
+
+    def abort(self) -> None:
+        """See :class:`LayerReader`."""
+        self._aborted = True
+
+    def _verified(self, fd: int, blob: Descriptor) -> Iterator[bytes]:
+        what = f"layer {blob.digest}"
+        chunks = read_chunks(fd, lambda done: self._progress(what, done, blob.size))
+        for chunk in verified(chunks, blob, what):
+            if self._aborted:
+                raise Unavailable(f"reading {what} was given up")
+            yield chunk
+
+
 def ensure_snapshots(
-    content: ContentStore,
     snapshots: Snapshots,
     layers: Sequence[LayerSource],
+    reader: LayerReader,
     *,
-    progress: Progress = silent,
     limits: Limits = DEFAULT,
 ) -> list[Snapshot]:
     """Return the snapshot of every layer, unpacking those that are not there.
 
     Args:
-        content: where the blobs are.
         snapshots: where the layers go.
         layers: lowest first.
-        progress: told the bytes of each blob as they are read.
+        reader: where they come from.
         limits: bounds of each layer.
 
     Raises:
@@ -63,7 +113,7 @@ def ensure_snapshots(
             # Locked lowest first: a chain id has one set of parents, so no two can wait in a ring.
             one = None if snapshot else stack.enter_context(snapshots.stage(layer.chain_id))
             staged.append(None if one and one.committed else one)
-        applied = _unpack_all(content, layers, staged, progress, limits)
+        applied = _unpack_all(layers, staged, reader, limits)
         _describe_all(snapshots, layers, staged, applied)
         snapshots.sync_files()
         for one in staged:
@@ -76,47 +126,37 @@ def ensure_snapshots(
 
 
 def _unpack_all(
-    content: ContentStore,
     layers: Sequence[LayerSource],
     staged: Sequence[Staged | None],
-    progress: Progress,
+    reader: LayerReader,
     limits: Limits,
 ) -> list[Applied | None]:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-    workers = min(_MAX_WORKERS, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(reader.workers) as pool:
         futures = [
-            pool.submit(_unpack, content, layer, one.fs_path, progress, limits) if one else None
+            pool.submit(_unpack, layer, one.fs_path, reader, limits) if one else None
             for layer, one in zip(layers, staged, strict=True)
         ]
         try:
-            return [future.result() if future else None for future in futures]
+            done, _ = wait([future for future in futures if future], return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            reader.abort()
             raise
+        return [future.result() if future else None for future in futures]
 
 
-def _unpack(
-    content: ContentStore, layer: LayerSource, fs_path: str, progress: Progress, limits: Limits
-) -> Applied:
+def _unpack(layer: LayerSource, fs_path: str, reader: LayerReader, limits: Limits) -> Applied:
     what = f"layer {layer.blob.digest}"
-    blob_fd = content.open(layer.blob.digest)
+    root_fd = os.open(fs_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        root_fd = os.open(fs_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            chunks = read_chunks(blob_fd, lambda done: progress(what, done, layer.blob.size))
-            applied, _ = apply_layer(
-                verified(chunks, layer.blob, what),
-                root_fd,
-                what,
-                diff_id=layer.diff_id,
-                limits=limits,
-            )
-        finally:
-            os.close(root_fd)
+        with reader.open(layer) as chunks:
+            applied, _ = apply_layer(chunks, root_fd, what, diff_id=layer.diff_id, limits=limits)
     finally:
-        os.close(blob_fd)
+        os.close(root_fd)
     return applied
 
 

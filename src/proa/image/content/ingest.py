@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
 from types import TracebackType
 
 from proa.errors import Corrupt
@@ -44,6 +45,16 @@ class Ingest:
         with Border("cannot stage a blob"):
             self._path, self._fd = self._open()
             self.offset = self._resume()
+
+    def staged(self) -> Iterator[bytes]:
+        """Yield the ``offset`` bytes that were there already."""
+        position = 0
+        with Border(f"cannot read {self._path}"):
+            while position < self.offset:
+                wanted = min(_READ_BYTES, self.offset - position)
+                data = os.pread(self._fd, wanted, position)
+                position += len(data)
+                yield data
 
     def write(self, data: bytes | memoryview) -> None:
         """Append.
