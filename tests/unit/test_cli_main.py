@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proa import errors
+from proa import errors, log
 from proa.cli import help as texts
 from proa.cli import registry
 from proa.cli.io import IO
@@ -147,6 +147,20 @@ class TestFailures:
         ended = proa("--debug", "ps", containers__list=KeyError("x"))
         assert "Traceback (most recent call last)" in ended.stderr
         assert "Traceback" in proa("-l", "debug", "ps", containers__list=KeyError("x")).stderr
+
+    def test_debug_records_steps(self) -> None:
+        read_fd, write_fd = os.pipe()
+        io = CapturedIO()
+        io.stderr_fd = write_fd
+
+        def remove(name: str, **options: Any) -> None:
+            log.debug("engine.remove", container=name)
+
+        assert proa("--debug", "rm", "web", io=io, containers__remove=remove).code == 0
+        assert not log.is_enabled()
+        os.close(write_fd)
+        with open(read_fd, "rb") as steps:
+            assert steps.read().endswith(b" engine.remove container=web\n")
 
     def test_interrupt(self) -> None:
         def interrupt(name: str) -> int:
@@ -314,3 +328,16 @@ def test_the_short_path_imports_little(module: str) -> None:
 
 def _environment() -> dict[str, Any]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_times_are_in_the_users_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from proa.cli.times import created_at
+
+    try:
+        for zone, shown in (("UTC", "+0000 UTC"), ("Asia/Tokyo", "+0900 JST")):
+            monkeypatch.setenv("TZ", zone)
+            IO.standard()
+            assert created_at(1_700_000_000 * 10**9).endswith(shown)
+    finally:
+        monkeypatch.undo()
+        IO.standard()

@@ -7,6 +7,7 @@ touches ``sys.stdout``, ``os.environ`` or the working directory of the process i
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from typing import BinaryIO
 
@@ -43,7 +44,11 @@ class IO:
 
     @classmethod
     def standard(cls) -> IO:
-        """The streams, environment and directory of this process."""
+        """The streams, environment and directory of this process, which may just have changed.
+
+        A worker takes on the environment of its client: the time zone is read anew.
+        """
+        time.tzset()
         return cls()
 
     def out(self, text: str) -> None:

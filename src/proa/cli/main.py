@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from proa import __version__
+from proa import __version__, log
 from proa.cli import registry
 from proa.cli.invocation import Invocation
 from proa.cli.io import IO
@@ -120,7 +120,13 @@ def _dispatch(argv: Sequence[str], io: IO, open_engine: OpenEngine) -> int:
     debug = options[DEBUG] or options[LOG_LEVEL] == "debug"
     root = _directory(options[ROOT] or io.env.get("PROA_ROOT", ""), io)
     run_root = _directory(options[RUN_ROOT] or io.env.get("PROA_RUN", ""), io)
-    return _execute(found, io, lambda: open_engine(root, run_root), debug=debug)
+    if not debug:
+        return _execute(found, io, lambda: open_engine(root, run_root), debug=False)
+    log.enable(io.stderr_fd)
+    try:
+        return _execute(found, io, lambda: open_engine(root, run_root), debug=True)
+    finally:
+        log.disable()
 
 
 def _directory(name: str, io: IO) -> str:
