@@ -105,6 +105,8 @@ def enter(*, readonly: bool, propagation: str) -> Segment:
         _set_attributes(steps, "make the root read-only", attr_set=api.MOUNT_ATTR_RDONLY)
     steps.add("enter the root", "fchdir", Slot(slots.ROOT))
     steps.add("pivot to the root", "pivot_root", b".", b".")
+    # Stacked on the new root are the old one and, on that, the base: each takes a umount.
+    steps.add("detach the root's directory", "umount2", b".", api.MNT_DETACH)
     steps.add("detach the old root", "umount2", b".", api.MNT_DETACH)
     steps.add("enter the root", "chdir", b"/")
     if propagation in _PROPAGATION:
