@@ -11,7 +11,7 @@ Lifecycle (OCI runtime spec 1.2, "Runtime and Lifecycle"): ``create`` leaves the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -158,6 +158,10 @@ class Sandbox(Protocol):
     @property
     def init(self) -> ProcessHandle:
         """The container's first process (parked before its execve until ``start``)."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was asked for and this host cannot do, one sentence each."""
 
     def start(self) -> None:
         """Let the init process execute the user's command.

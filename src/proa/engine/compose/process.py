@@ -170,7 +170,7 @@ def resolve_working_directory(config: ContainerConfig, defaults: ContainerDefaul
             "it needs to be an absolute path"
         )
     directory = config.working_dir or defaults.working_dir or "/"
-    return os.path.normpath("/" + directory)
+    return os.path.normpath("/" + directory.lstrip("/"))
 
 
 def compose_capabilities(config: ContainerConfig, uid: int) -> LinuxCapabilities:

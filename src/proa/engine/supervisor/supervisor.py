@@ -245,7 +245,7 @@ class Supervisor:
             self.stdio.connect_pipes(ours, once=True)
         self._sandbox = sandbox
         self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
-        return warnings, sandbox
+        return (*warnings, *sandbox.warnings), sandbox
 
     # -- end ---------------------------------------------------------------------------------------
 
