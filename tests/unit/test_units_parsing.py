@@ -178,6 +178,11 @@ def test_formatted_times_are_read_back(moment: datetime.datetime) -> None:
     text = units.format_rfc3339_ns(ns)
     assert text == moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{delta.microseconds:06d}007Z"
     assert units.parse_timestamp(text) == ns
+    assert units.parse_rfc3339_ns(text) == ns
+    assert units.parse_rfc3339_ns(text[:20] + "000000009Z") == ns - ns % 10**9 + 9
+    assert units.parse_rfc3339_ns(text[:19] + "Z") == ns - ns % 10**9
+    with pytest.raises(Invalid):
+        units.parse_rfc3339_ns(text[:28] + "xZ")
 
 
 @given(st.integers(0, 4 * 10**18), st.integers(0, 4 * 10**18))

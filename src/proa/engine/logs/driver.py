@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from proa.units import NS_PER_S, parse_timestamp
+from proa.units import parse_rfc3339_ns
 
 Stream = Literal["stdout", "stderr"]
 
@@ -29,12 +29,7 @@ class LogEntry(msgspec.Struct, frozen=True):
     @property
     def time_ns(self) -> int:
         """Nanoseconds since the epoch."""
-        return parse_timestamp(self.time) if self.time else 0
-
-    @property
-    def second(self) -> float:
-        """Seconds since the epoch."""
-        return self.time_ns / NS_PER_S
+        return parse_rfc3339_ns(self.time) if self.time else 0
 
 
 class LogWriter(Protocol):
