@@ -92,6 +92,8 @@ class Cgroup(ABC):
     def kill(self, timeout_s: float = 10.0) -> None:
         """SIGKILL all processes, frozen ones too, and wait until none is left. Idempotent.
 
+        The group is thawed afterwards.
+
         Raises:
             TimedOut: a process survived (uninterruptible sleep).
         """

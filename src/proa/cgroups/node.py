@@ -29,6 +29,13 @@ class Directory:
         self.fd = -1
         self.fd = os.open(path, flags, dir_fd=None if parent is None else parent.fd)
 
+    def is_at(self, path: str) -> bool:
+        """Whether the directory at ``path`` is this one still, not one made anew in its place."""
+        try:
+            return os.stat(path).st_ino == os.fstat(self.fd).st_ino
+        except FileNotFoundError:
+            return False
+
     def __del__(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)

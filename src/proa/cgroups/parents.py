@@ -13,7 +13,7 @@ that make it safe:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from proa.cgroups.node import Directory, Node
 from proa.cgroups.systemd import DEFAULT_PARENT, split_path
@@ -26,6 +26,7 @@ class Parents:
     """The prepared parents of one machine, by mount point and path.
 
     Args:
+        mounts: mount points of the hierarchies.
         initialise: called with each level of a parent, and the level above it (None for the root
             of the hierarchy), whenever the parent is opened; must be idempotent.
         vacate: called with a level before its removal, to remove what the engine itself keeps in
@@ -34,9 +35,11 @@ class Parents:
 
     def __init__(
         self,
+        mounts: Iterable[str],
         initialise: Callable[[Node, Node | None], None],
         vacate: Callable[[Node], None] | None = None,
     ) -> None:
+        self._mounts = tuple(dict.fromkeys(mounts))
         self._initialise = initialise
         self._vacate = vacate
         self._open: dict[tuple[str, str], Directory] = {}
@@ -63,19 +66,16 @@ class Parents:
 
     def find(self, mount: str, path: str, name: str) -> Node | None:
         """The existing group ``name`` below ``path``."""
-        for _attempt in range(2):
-            directory = self._open.get((mount, path))
-            if directory is None:
-                try:
-                    directory = Directory(mount + path)
-                except FileNotFoundError:
-                    return None
-                self._open[mount, path] = directory
-            node = Node(directory, name, f"{mount}{path}/{name}")
-            if node.exists():
-                return node
-            del self._open[mount, path]  # perhaps the parent was made anew since
-        return None
+        directory = self._open.get((mount, path))
+        if directory is None or not directory.is_at(mount + path):
+            self._open.pop((mount, path), None)
+            try:
+                directory = Directory(mount + path)
+            except FileNotFoundError:
+                return None
+            self._open[mount, path] = directory
+        node = Node(directory, name, f"{mount}{path}/{name}")
+        return node if node.exists() else None
 
     def ensure(self, mount: str, path: str) -> Directory:
         """The parent's directory, made and initialised down from the root when it is missing."""
@@ -102,13 +102,14 @@ class Parents:
         pinned_by = self._pins.get(path)
         if pinned_by is not None and _alive(pinned_by):
             return
-        for mount, opened in [key for key in self._open if key[1] == path]:
-            self._remove(mount, opened)
+        for mount in self._mounts:
+            # Not only where this process opened it: a fork may have been in more hierarchies.
+            self._remove(mount, path)
 
     def close(self) -> None:
         """Drop the pins of this process, remove what is empty, close all directories."""
         self._pins = {path: pid for path, pid in self._pins.items() if pid != os.getpid()}
-        for path in {path for _mount, path in self._open}:
+        for path in {path for _mount, path in (*self._open, *self._made_by)}:
             self.release(path)
         self._open.clear()
 

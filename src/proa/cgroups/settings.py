@@ -48,7 +48,7 @@ def limit_error(error: OSError, limit: str) -> ProaError:
     return from_os_error(error, f"cannot set {limit}")
 
 
-def group_error(error: OSError, doing: str) -> ProaError:
+def group_error(error: OSError, doing: str, hint: str = "") -> ProaError:
     """Translate the kernel's refusal to make, find or change a group."""
     if error.errno == errno.EROFS:
         return read_only_error(error)
@@ -57,7 +57,7 @@ def group_error(error: OSError, doing: str) -> ProaError:
             f"{doing}: a parent group has no CPUs or memory nodes, or too many groups below it",
             "look at cpuset.cpus, cpuset.mems and cgroup.max.descendants of the parent",
         )
-    return from_os_error(error, doing)
+    return from_os_error(error, doing, hint)
 
 
 def read_only_error(error: OSError) -> ProaError:

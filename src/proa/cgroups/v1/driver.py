@@ -38,7 +38,7 @@ class V1Driver:
     def __init__(self, hierarchy: Hierarchy, check: Callable[[LinuxResources], None]) -> None:
         self.mounts = hierarchy.v1
         self.check = check
-        self.parents = Parents(self._initialise, self._vacate)
+        self.parents = Parents(self.mounts.values(), self._initialise, self._vacate)
         self._shared: dict[str, int] = {}
         self.default_rules = device_rules.fold_rules(device_rules.effective_rules(()))
         self._missing = [name for name in _CONTROLLED if name not in self.mounts]

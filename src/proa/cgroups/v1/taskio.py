@@ -1,9 +1,9 @@
 """I/O of a container that has no blkio group: what its processes have caused.
 
-``/proc/<pid>/io`` counts what a process and its reaped children read from and wrote to block devices
-(proc_pid_io(5)), so the sum over a container's processes is its I/O, but for what processes did whose
-parent ignores SIGCHLD. A blkio group would cost each start a tenth of a millisecond, and kernels since
-6.10 count nothing in it anyway before the first throttle.
+``/proc/<pid>/io`` counts what a process and its reaped children read from and wrote to block
+devices (proc_pid_io(5)), so the sum over a container's processes is its I/O, but for what processes
+did whose parent ignores SIGCHLD. A blkio group would cost each start a tenth of a millisecond, and
+kernels since 6.10 count nothing in it anyway before the first throttle.
 """
 
 from __future__ import annotations
