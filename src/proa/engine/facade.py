@@ -22,6 +22,7 @@ from proa.engine.containers.streams import Streams
 from proa.engine.images import Images
 from proa.engine.layout import Layout
 from proa.engine.system import System
+from proa.engine.volumes import Volumes
 from proa.units import parse_cpus, parse_size
 
 __all__ = ["Created", "Engine", "Result", "RunOutcome", "Streams"]
@@ -51,6 +52,7 @@ class Engine:
     Attributes:
         containers: create, start, stop, look at containers.
         images: load, save, look at images.
+        volumes: create, look at, remove volumes.
         system: about the engine and the machine.
     """
 
@@ -64,6 +66,7 @@ class Engine:
         self._context = contexts.get(Layout(root, run))
         self.containers = Containers(self._context)
         self.images = Images(self._context)
+        self.volumes = Volumes(self._context)
         self.system = System(self._context)
 
     def run(

@@ -100,16 +100,25 @@ class Images:
         include: Sequence[str] = (),
         architecture: str = "",
         mirror: str = "",
+        components: Sequence[str] = (),
+        refresh: bool = False,
         progress: Progress = silent,
     ) -> Image:
-        """Make a base image from the packages of Debian's archive."""
-        from proa.image.bootstrap import bootstrap
+        """Make a base image from a distribution's signed packages; see the function."""
+        from proa.image.bootstrap.bootstrap import bootstrap
 
         self._context.layout.ensure()
         return bootstrap(
-            self._store, reference, variant=variant, include=include, architecture=architecture,
-            mirror=mirror, progress=progress,
-        )  # fmt: skip
+            self._store,
+            reference,
+            variant=variant or "minbase",
+            include=tuple(include),
+            architecture=architecture,
+            mirror=mirror,
+            components=tuple(components),
+            refresh=refresh,
+            progress=progress,
+        )
 
     def _in_use(self) -> dict[str, str]:
         """Image ids that containers were made from, with the name of one container each."""

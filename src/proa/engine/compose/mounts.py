@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from proa.engine.compose import files
 from proa.engine.config import ContainerConfig, MountConfig
-from proa.errors import Invalid, NotFound, Unsupported, from_os_error
+from proa.errors import Invalid, NotFound, from_os_error
+from proa.fs import rootpath
 from proa.oci.spec import Mount
 
 _FORBIDDEN = ("/proc", "/")
@@ -21,7 +22,6 @@ def validate_mounts(config: ContainerConfig) -> None:
     Raises:
         Invalid: a target is relative, taken twice, or one that a container needs for itself.
         NotFound: a bind source does not exist (``--mount``).
-        Unsupported: named volumes, in this version.
     """
     seen: set[str] = set()
     for mount in config.mounts:
@@ -39,11 +39,6 @@ def validate_mounts(config: ContainerConfig) -> None:
             raise Invalid(f"invalid propagation '{mount.propagation}' of the mount at {target}")
         if mount.type == "bind":
             _check_source(mount)
-        elif mount.type == "volume":
-            raise Unsupported(
-                f"the volume at {target} cannot be made: volumes are not part of this version",
-                "bind a directory of the host: -v /path/on/host:/path",
-            )
 
 
 def _check_source(mount: MountConfig) -> None:
@@ -63,13 +58,14 @@ def _check_source(mount: MountConfig) -> None:
 
 
 def compose_mounts(
-    config: ContainerConfig, directory: str, defaults: Iterable[Mount]
+    config: ContainerConfig, directory: str, volumes: str, defaults: Iterable[Mount]
 ) -> tuple[Mount, ...]:
     """Return all mounts in the order in which they are made.
 
     Args:
         config: the user's.
         directory: the container's, where its files are.
+        volumes: directory of all volumes.
         defaults: /proc, /dev, /sys and what is below.
     """
     replaced = {posixpath.normpath(mount.target) for mount in config.mounts}
@@ -78,7 +74,7 @@ def compose_mounts(
     if config.shm_size_bytes:
         chosen = [_resize_shm(mount, config.shm_size_bytes) for mount in chosen]
     users = sorted(config.mounts, key=lambda mount: posixpath.normpath(mount.target).count("/"))
-    return (*chosen, *[_compose(mount) for mount in users])
+    return (*chosen, *[_compose(mount, volumes) for mount in users])
 
 
 def _bind_file(directory: str, name: str) -> Mount:
@@ -102,14 +98,38 @@ def _resize_shm(mount: Mount, size_bytes: int) -> Mount:
     )
 
 
-def _compose(mount: MountConfig) -> Mount:
+def _compose(mount: MountConfig, volumes: str) -> Mount:
     target = posixpath.normpath(mount.target)
     if mount.type == "tmpfs":
         return _compose_tmpfs(mount, target)
     options = ["rbind" if mount.recursive else "bind", mount.propagation]
     if mount.readonly:
         options += ["ro", "rro"] if mount.recursive else ["ro"]
-    return Mount(destination=target, type="bind", source=mount.source, options=tuple(options))
+    source = mount.source
+    if mount.type == "volume":
+        source = f"{volumes}/{mount.source}/_data"
+        if mount.volume_subpath:
+            source = _open_subpath(source, mount.volume_subpath)
+    return Mount(destination=target, type="bind", source=source, options=tuple(options))
+
+
+def _open_subpath(volume: str, subpath: str) -> str:
+    """Return the real path of a directory inside a volume; no link in it leads outside.
+
+    Raises:
+        NotFound: it does not exist.
+    """
+    root = rootpath.open_root(volume)
+    try:
+        directory = rootpath.open_directory(root, subpath)
+        try:
+            return os.readlink(f"/proc/self/fd/{directory}")
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise from_os_error(error, f"cannot use the subpath {subpath} of a volume") from error
+    finally:
+        os.close(root)
 
 
 def _compose_tmpfs(mount: MountConfig, target: str) -> Mount:

@@ -62,7 +62,9 @@ def compose_sandbox(
         root=Root(readonly=config.readonly_rootfs),
         hostname="" if config.uts_mode == "host" else host_name(config, record.id),
         domainname=config.domainname,
-        mounts=compose_mounts(config, directory, defaults.mounts(privileged=config.privileged)),
+        mounts=compose_mounts(
+            config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
+        ),
         linux=Linux(
             namespaces=_namespaces(config, record),
             uid_mappings=_id_mappings(record),

@@ -91,8 +91,7 @@ class Containers:
 
     def remove(self, ref: str, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container and its files."""
-        del volumes  # there are none in this version
-        lifecycle.remove(self._context, ref, force=force)
+        lifecycle.remove(self._context, ref, force=force, with_volumes=volumes)
 
     def wait(self, ref: str) -> int:
         """Wait for a container's end and return its exit code."""

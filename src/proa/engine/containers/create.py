@@ -12,6 +12,7 @@ import time
 
 import msgspec
 
+from proa.engine import volumes
 from proa.engine.compose import files
 from proa.engine.compose.mounts import validate_mounts
 from proa.engine.compose.process import resolve_command
@@ -72,6 +73,7 @@ def prepare(
     warnings = check_platform(image, config)
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
+    config = volumes.resolve(context, config, image)
     compose_resources(config.resources)
     validate_log_config(config.log)
     userns_base, remarks = _choose_user_namespace(context, config)

@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 
+from proa.engine import volumes
 from proa.engine.containers.recovery import recover_container
 from proa.engine.context import Context
 from proa.engine.ipc import control, wire
@@ -107,11 +108,14 @@ def wait(context: Context, reference: str) -> int:
     return get(context, record.id).state.exit_code
 
 
-def remove(context: Context, reference: str, *, force: bool = False) -> None:
+def remove(
+    context: Context, reference: str, *, force: bool = False, with_volumes: bool = False
+) -> None:
     """Remove a container and its files.
 
     Args:
         force: end it first.
+        with_volumes: remove its anonymous volumes too.
 
     Raises:
         Conflict: it runs and ``force`` is not given.
@@ -126,6 +130,8 @@ def remove(context: Context, reference: str, *, force: bool = False) -> None:
             )
         _ask(context, record, wire.Stop(number=9, timeout_s=0))
     _remove_stopped(context, record)
+    if with_volumes:
+        volumes.remove_anonymous(context, record)
 
 
 def _remove_stopped(context: Context, record: ContainerRecord) -> None:

@@ -21,6 +21,7 @@ import time
 
 import msgspec
 
+from proa.engine import volumes
 from proa.engine.compose.spec import cgroup_path
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord, ProcessIdentity
@@ -104,6 +105,7 @@ def _record_loss(context: Context, record: ContainerRecord) -> ContainerRecord |
     if record.config.auto_remove or record.state.status == "removing":
         gone = msgspec.structs.replace(event, action="destroy")
         context.state.containers.delete(record.id, [event, gone])
+        volumes.remove_anonymous(context, record)
         tree.remove_tree(context.layout.container(record.id))
         return None
     state = msgspec.structs.replace(

@@ -23,6 +23,7 @@ import signal
 import socket
 import time
 
+from proa.engine import volumes
 from proa.engine.compose.spec import compose_sandbox
 from proa.engine.context import Context
 from proa.engine.logs.driver import LogWriter
@@ -133,6 +134,7 @@ class Supervisor:
             self._sandbox = None
         self._log.close()
         if self._config.auto_remove:
+            volumes.remove_anonymous(self._context, self._journal.record)
             tree.remove_tree(self._context.layout.container(self._journal.record.id))
         self._loop.close()
         os.close(self._lock)
