@@ -108,29 +108,27 @@ def _open_path(dir_fd: int, path: bytes) -> int | None:
 
 
 def _inherit_directory(root_fd: int, path: bytes, lowers: Sequence[int]) -> None:
-    found = find_in_lowers(path, lowers)
-    if found is None:
-        return
+    source = _reopen_directory(find_in_lowers(path, lowers))
+    target = _reopen_directory(_open_path(root_fd, path))
     try:
-        source = _reopen_directory(found)
-        target = _reopen_directory(_open_path(root_fd, path))
+        if source is not None and target is not None:
+            _copy_attributes(source, target)
     finally:
-        os.close(found)
-    if source is not None and target is not None:
-        _copy_attributes(source, target)
-    for fd in (source, target):
-        if fd is not None:
-            os.close(fd)
+        for fd in (source, target):
+            if fd is not None:
+                os.close(fd)
 
 
 def _reopen_directory(fd: int | None) -> int | None:
-    """Open an O_PATH descriptor of a directory for reading; None when it is none."""
+    """Trade an O_PATH descriptor for one that reads the directory; None when it is none."""
     if fd is None:
         return None
     try:
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
     except NotADirectoryError:
         return None
+    finally:
+        os.close(fd)
 
 
 def _copy_attributes(source: int, target: int) -> None:

@@ -29,6 +29,20 @@ def read_chunks(fd: int, report: Callable[[int], None] | None = None) -> Iterato
         yield chunk
 
 
+def read_range(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes from ``start`` to before ``end``; the descriptor's offset stays.
+
+    Raises:
+        Corrupt: the file is shorter.
+    """
+    while start < end:
+        chunk = os.pread(fd, min(CHUNK_BYTES, end - start), start)
+        if not chunk:
+            raise Corrupt(f"content is cut short at byte {start}")
+        start += len(chunk)
+        yield chunk
+
+
 def apply_layer(
     chunks: Iterator[bytes],
     root_fd: int,
