@@ -133,5 +133,5 @@ class EventTable:
     def _wake_followers(self) -> None:
         try:
             os.utime(self.stamp_path)
-        except FileNotFoundError:
-            pass  # nobody has followed yet
+        except OSError:
+            pass  # nobody has followed yet; or followers look by themselves a second later
