@@ -196,7 +196,11 @@ class ImageStore:
             found = load_archive(
                 self.content, source, platform=platform, limits=self._limits, progress=progress
             )
-            names = [[str(parse_target(name)) for name in one.names] for one in found]
+            # One name may be said twice, in Docker's and in the layout's documents.
+            names = [
+                builtins.list(dict.fromkeys(str(parse_target(name)) for name in one.names))
+                for one in found
+            ]
             images = [
                 self._catalog.add(one.manifest_digest, progress=progress, limits=self._limits)
                 for one in found

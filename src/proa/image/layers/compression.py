@@ -195,6 +195,34 @@ class _Stored:
         return b""
 
 
+class _Regular:
+    """Feeds a compressor in pieces of one size.
+
+    What isal writes depends on where its input was cut, which for a pipe is a matter of luck.
+    """
+
+    def __init__(self, inner: Compressor) -> None:
+        self._inner = inner
+        self._pending = bytearray()
+
+    def compress(self, data: bytes | memoryview) -> bytes:
+        self._pending += data
+        if len(self._pending) < CHUNK_BYTES:
+            return b""
+        whole = len(self._pending) - len(self._pending) % CHUNK_BYTES
+        view = memoryview(bytes(self._pending[:whole]))
+        del self._pending[:whole]
+        return b"".join(
+            self._inner.compress(view[start : start + CHUNK_BYTES])
+            for start in range(0, whole, CHUNK_BYTES)
+        )
+
+    def flush(self) -> bytes:
+        last = self._inner.compress(bytes(self._pending))
+        self._pending.clear()
+        return last + self._inner.flush()
+
+
 def compressor(codec: Codec) -> Compressor:
     """Return a compressor whose output depends on nothing but its input.
 
@@ -204,10 +232,10 @@ def compressor(codec: Codec) -> Compressor:
     Raises:
         Invalid: a codec that is only read.
     """
-    made: Any
     if codec == "none":
-        made = _Stored()
-    elif codec == "gzip":
+        return _Stored()
+    made: Any
+    if codec == "gzip":
         from isal import isal_zlib
 
         made = isal_zlib.compressobj(level=1, wbits=31)
@@ -215,5 +243,4 @@ def compressor(codec: Codec) -> Compressor:
         made = zstd_module().ZstdCompressor(level=3)
     else:
         raise Invalid(f"{codec} is only read", "compress with gzip or zstd")
-    found: Compressor = made
-    return found
+    return _Regular(made)

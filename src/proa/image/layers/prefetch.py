@@ -6,7 +6,7 @@ calls of the consumer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,4 +61,8 @@ class Prefetch:
                 self._queue.put(chunk)
         except BaseException as error:  # noqa: BLE001 - raised again by the consumer
             end = error
+        finally:
+            # What it holds (a process, a pipe) goes with it, not when memory is next collected.
+            if isinstance(self._chunks, Generator):
+                self._chunks.close()
         self._queue.put(end)

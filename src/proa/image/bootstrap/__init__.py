@@ -1,0 +1,1 @@
+"""Base images from a distribution's own signed packages; no registry involved."""
