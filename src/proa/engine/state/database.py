@@ -24,7 +24,6 @@ Rules, with the fact that forces each:
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import time
 import weakref
@@ -50,6 +49,7 @@ T = TypeVar("T")
 
 DATABASE_NAME: Final = "proa.db"
 BUSY_TIMEOUT_S: Final = 30.0
+_SHORTEST_PAUSE_S: Final = 0.0001
 _LONGEST_PAUSE_S: Final = 0.003
 # 1 MiB of log at most: opening after a crash reads it whole (0.3 ms), and checkpoints stay short.
 _CHECKPOINT_PAGES: Final = 256
@@ -266,7 +266,7 @@ class Database:
                     ) from error
             except OSError as error:
                 raise from_os_error(error, f"cannot open {self.path}") from error
-            time.sleep(random.uniform(0.0001, _LONGEST_PAUSE_S))  # noqa: S311
+            time.sleep(_random_pause_s())
 
     # -- errors ------------------------------------------------------------------------------
 
@@ -298,6 +298,11 @@ class Database:
             f"move it away together with its -wal and -shm files and restore a backup, or let "
             f"`sqlite3 {self.path} .recover` rescue what is readable",
         )
+
+
+def _random_pause_s() -> float:
+    # The random module would load hashlib and with it libcrypto.
+    return _SHORTEST_PAUSE_S + (_LONGEST_PAUSE_S - _SHORTEST_PAUSE_S) * os.urandom(1)[0] / 255
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
