@@ -23,7 +23,7 @@ EVERYTHING = [
 ]
 FILE_LINES = 800
 FUNCTION_LINES = 60
-CATCH_ALLS = frozenset(("utils", "util", "helpers", "helper", "common", "misc", "tools", "shared"))
+CATCH_ALLS = frozenset(("utils", "util", "helpers", "helper", "common", "misc"))
 FOREIGN_CODE = frozenset(("pickle", "marshal", "shelve", "dill"))
 _LONG = re.compile(r"# long: \S+ \S+")
 
