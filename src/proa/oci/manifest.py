@@ -24,13 +24,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, re
     artifact_type: str = ""
 
 
+_ABSENT = msgspec.Raw()
+
+
 class _Shape(msgspec.Struct):
     """Which of the fields that tell documents apart are there."""
 
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = msgspec.field(default=None, name="fsLayers")
+    manifests: msgspec.Raw = _ABSENT
+    layers: msgspec.Raw = _ABSENT
+    config: msgspec.Raw = _ABSENT
+    fs_layers: msgspec.Raw = msgspec.field(default=_ABSENT, name="fsLayers")
     media_type: str = msgspec.field(default="", name="mediaType")
 
 
@@ -41,9 +44,9 @@ def is_index(data: bytes, what: str) -> bool:
         Corrupt: it claims to be both, so that two readers would see two images (CVE-2021-41190).
     """
     shape = decode_json(data, _Shape, what)
-    if shape.manifests is not None and (shape.layers is not None or shape.config is not None):
+    found = _is_there(shape.manifests)
+    if found and (_is_there(shape.layers) or _is_there(shape.config)):
         raise Corrupt(f"{what} has both manifests and layers, so that it could be read as either")
-    found = shape.manifests is not None
     if shape.media_type in (mediatype.MANIFESTS if found else mediatype.INDEXES):
         raise Corrupt(f"{what} says that it is {shape.media_type} and has the fields of another")
     return found
@@ -64,7 +67,7 @@ def parse_manifest(data: bytes, what: str) -> Manifest:
     if is_index(data, what):
         raise Corrupt(f"{what} is an index where the manifest of one image is needed")
     shape = decode_json(data, _Shape, what)
-    if shape.fs_layers is not None:
+    if _is_there(shape.fs_layers):
         mediatype.check_manifest_type("application/vnd.docker.distribution.manifest.v1+json")
     manifest = decode_json(data, Manifest, what)
     if manifest.schema_version != 2:
@@ -96,3 +99,7 @@ def encode_manifest(config: Descriptor, layers: tuple[Descriptor, ...]) -> bytes
     return encode_json(
         Manifest(schema_version=2, media_type=mediatype.OCI_MANIFEST, config=config, layers=layers)
     )
+
+
+def _is_there(value: msgspec.Raw) -> bool:
+    return bytes(value) not in (b"", b"null")
