@@ -98,10 +98,10 @@ class TarReader:
         return self.stream.read(size)
 
     def data(self) -> Iterator[memoryview]:
-        """Yield all that is left of the current entry's data, piece by piece."""
-        size = self._left
-        self._take(size)
-        return self.stream.views(size)
+        """Yield what is left of the current entry's data; what is not taken is passed over."""
+        for view in self.stream.views(self._left):
+            self._left -= len(view)
+            yield view
 
     def _next_header(self) -> bytes:
         """Pass over what is left of the last entry; return a header, empty at the archive's end."""
