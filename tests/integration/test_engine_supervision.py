@@ -23,7 +23,8 @@ AWAIT_S = 10.0
 def box(proa):
     """The command line on a root that has the busybox image."""
     ensure_busybox(proa)
-    return proa
+    yield proa
+    proa.remove_all()
 
 
 def await_true(condition, what):
@@ -77,7 +78,7 @@ def test_without_i_the_containers_stdin_is_empty(box):
     [
         (["sh", "-c", "exit 0"], 0),
         (["sh", "-c", "exit 3"], 3),
-        (["sh", "-c", "kill -9 $$"], 137),
+        (["sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137),
         (["no-such-command"], 127),
         (["/etc"], 126),
         (["/etc/hostname"], 126),
@@ -278,12 +279,12 @@ def test_a_restarting_container_can_be_stopped(box):
 
 def test_wait_answers_every_waiter(box):
     box.ok(
-        "run", "-d", "--name", "w", "--network", "none", "busybox", "sh", "-c",
+        "run", "-d", "--name", "waited", "--network", "none", "busybox", "sh", "-c",
         "trap 'exit 9' TERM; while :; do sleep 0.05; done",
     )  # fmt: skip
-    waiters = [box.spawn("wait", "w") for _ in range(3)]
+    waiters = [box.spawn("wait", "waited") for _ in range(3)]
     await_true(lambda: all(waiter.poll() is None for waiter in waiters), "the waiting")
-    box.ok("stop", "w")
+    box.ok("stop", "waited")
     for waiter in waiters:
         out, _ = waiter.communicate(timeout=AWAIT_S)
         assert out in (b"9\n", b"137\n")

@@ -13,6 +13,7 @@ from proa.cli.io import IO
 from proa.engine.layout import Layout
 from proa.engine.zygote.server import Zygote
 from proa.linux import process
+from proa.runtime.security import userns
 
 
 def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
@@ -34,7 +35,9 @@ def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     proa.cli.main.preload()
-    zygote = Zygote(Layout(root, run), _run_command, idle_s)
+    layout = Layout(root, run)
+    userns.probe(layout.root)
+    zygote = Zygote(layout, _run_command, idle_s)
     zygote.listen()
     os.write(ready_fd, b"1")
     os.close(ready_fd)
