@@ -21,6 +21,7 @@ from proa.engine.containers.pending import RunOutcome
 from proa.engine.containers.streams import Streams
 from proa.engine.images import Images
 from proa.engine.layout import Layout
+from proa.engine.registries import Registries
 from proa.engine.system import System
 from proa.engine.volumes import Volumes
 from proa.units import parse_cpus, parse_size
@@ -51,7 +52,8 @@ class Engine:
 
     Attributes:
         containers: create, start, stop, look at containers.
-        images: load, save, look at images.
+        images: pull, push, load, save, look at images.
+        registries: log in and out, search, look at manifests.
         volumes: create, look at, remove volumes.
         system: about the engine and the machine.
     """
@@ -66,6 +68,7 @@ class Engine:
         self._context = contexts.get(Layout(root, run))
         self.containers = Containers(self._context)
         self.images = Images(self._context)
+        self.registries = Registries()
         self.volumes = Volumes(self._context)
         self.system = System(self._context)
 

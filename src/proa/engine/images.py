@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from proa.engine.config import Pull
 from proa.engine.containers import recovery
 from proa.engine.context import Context
 from proa.engine.image_inspect import inspect_image
@@ -16,6 +18,12 @@ from proa.image.model import (
     silent,
 )
 from proa.oci.mediatype import Compression
+
+if TYPE_CHECKING:
+    from proa.image.push import PushCompression, Pushed
+    from proa.image.registry.credentials import Credentials
+
+    PushedList = list[Pushed]
 
 ImageList = list[Image]
 HistoryList = list[HistoryEntry]
@@ -74,6 +82,85 @@ class Images:
         self._store.save(
             refs, destination, format=format, compression=compression, progress=progress
         )
+
+    def pull(
+        self,
+        ref: str,
+        *,
+        platform: str = "",
+        policy: Pull = "always",
+        credentials: Credentials | None = None,
+        progress: Progress = silent,
+    ) -> Image:
+        """Make sure that an image is here, as new as the policy asks.
+
+        Args:
+            ref: a reference; with ``missing`` and ``never`` also an image id or its first digits.
+            platform: ``linux/arm64``; empty: the host's, or what there is of a single image.
+            policy: ``always`` asks the registry what the name means now; content that is here is
+                not fetched again.
+            credentials: for this pull; None: what ``proa login`` stored.
+            progress: told the bytes of each layer, from several threads.
+
+        Raises:
+            NotFound, Unauthorized, Unavailable, Unsupported, Corrupt: nothing was named.
+        """
+        from proa.image.pull import pull
+        from proa.image.registry.client import Client
+
+        self._context.layout.ensure()
+        with Client(credentials=credentials) as client:
+            return pull(
+                self._store, client, ref, platform=platform, policy=policy, progress=progress
+            )
+
+    def pull_all_tags(
+        self,
+        ref: str,
+        *,
+        platform: str = "",
+        credentials: Credentials | None = None,
+        progress: Progress = silent,
+    ) -> ImageList:
+        """Pull every tag of a repository; arguments and errors as :meth:`pull`."""
+        from proa.image.pull import pull_all_tags
+        from proa.image.registry.client import Client
+
+        self._context.layout.ensure()
+        with Client(credentials=credentials) as client:
+            return pull_all_tags(self._store, client, ref, platform=platform, progress=progress)
+
+    def push(
+        self,
+        ref: str,
+        *,
+        compression: PushCompression = "",
+        all_tags: bool = False,
+        credentials: Credentials | None = None,
+        progress: Progress = silent,
+    ) -> PushedList:
+        """Push an image to the registry that its name says.
+
+        Args:
+            ref: a reference with a tag; with ``all_tags`` a repository.
+            compression: ``gzip`` or ``zstd`` of the layers there; empty: as they are here.
+            all_tags: push every tag that the repository has here.
+            credentials: for this push; None: what ``proa login`` stored.
+            progress: told the bytes of each blob, from several threads.
+
+        Raises:
+            NotFound: no such image here.
+            Unauthorized, Forbidden, Unavailable: the registry's reasons.
+        """
+        from proa.image.push import push, push_all_tags
+        from proa.image.registry.client import Client
+
+        with Client(credentials=credentials) as client:
+            if all_tags:
+                return push_all_tags(
+                    self._store, client, ref, compression=compression, progress=progress
+                )
+            return [push(self._store, client, ref, compression=compression, progress=progress)]
 
     def import_(
         self,

@@ -112,7 +112,7 @@ class CredentialStore:
                 if known:
                     _run_helper(helper, "erase", server_key(registry), self._environment)
             auths = _auths(configuration)
-            for key in [key for key in auths if _domain_of(key) == registry]:
+            for key in [key for key in auths if registry_of(key) == registry]:
                 del auths[key]
                 known = True
         return known
@@ -163,10 +163,10 @@ def server_key(registry: str) -> str:
     return _HUB_KEY if registry == HUB else registry
 
 
-def _domain_of(key: str) -> str:
-    """Reduce a key of ``auths`` (``https://host/v1/``, ``host``) to the registry it means."""
+def registry_of(key: str) -> str:
+    """Reduce what names a registry (``https://host/v1/``, ``host``, empty for the Hub) to it."""
     host = re.sub(r"^https?://", "", key).partition("/")[0]
-    return HUB if host in ("index.docker.io", "registry-1.docker.io", HUB) else host
+    return HUB if host in ("", "index.docker.io", "registry-1.docker.io") else host
 
 
 def _parse(text: bytes, source: str) -> dict[str, Any]:
@@ -192,14 +192,14 @@ def _auths(configuration: dict[str, Any]) -> dict[str, Any]:
 def _helper_of(configuration: dict[str, Any], registry: str) -> str:
     helpers = configuration.get("credHelpers", {})
     for key, name in helpers.items():
-        if _domain_of(key) == registry:
+        if registry_of(key) == registry:
             return str(name)
     return str(configuration.get("credsStore") or "")
 
 
 def _from_auths(configuration: dict[str, Any], registry: str) -> Credentials:
     auths = configuration.get("auths", {})
-    keys = [server_key(registry), *(key for key in auths if _domain_of(key) == registry)]
+    keys = [server_key(registry), *(key for key in auths if registry_of(key) == registry)]
     for key in keys:
         entry = auths.get(key)
         if isinstance(entry, dict):

@@ -85,6 +85,13 @@ def log_in(
     return store.save(registry, kept)
 
 
+def split_term(term: str) -> tuple[str, str]:
+    """Split what is searched for into a registry, empty for the Hub, and a part of a name."""
+    first, slash, rest = term.partition("/")
+    is_registry = slash and ("." in first or ":" in first or first == "localhost")
+    return (first, rest) if is_registry else ("", term)
+
+
 def search(client: Client, term: str, registry: str = HUB, *, limit: int = 25) -> list[Found]:
     """Find repositories by a part of their name.
 
