@@ -14,13 +14,26 @@ from proa.runtime.process import ProcessIsolation
 class Context:
     """One engine on one state root, in this process; connections open on first use."""
 
-    __slots__ = ("_database", "images", "layout", "state")
+    __slots__ = ("_database", "_images", "_is_ready", "_state", "layout")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self.state = State(layout.root)
-        self.images = ImageStore(layout.root, self.state.images)
+        self._state = State(layout.root)
+        self._images = ImageStore(layout.root, self._state.images)
         self._database = (0, 0)
+        self._is_ready = False
+
+    @property
+    def state(self) -> State:
+        """The database; a new engine may be asked what it has before it is given anything."""
+        self._make_ready()
+        return self._state
+
+    @property
+    def images(self) -> ImageStore:
+        """The images of this root."""
+        self._make_ready()
+        return self._images
 
     def isolation(self, name: str) -> Isolation:
         """Return the isolation of that name.
@@ -43,12 +56,21 @@ class Context:
             self.state.events.last_sequence()
             self._database = self._identity()
         except Exception:  # noqa: BLE001 - the request itself will say what is wrong
-            self.state.close()
+            self._state.close()
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again. Idempotent."""
+        self._state.close()
 
     def check(self) -> None:
         """Notice a database that was replaced since :meth:`warm`, before acting on a stale one."""
         if self._database != self._identity():
-            self.state.close()
+            self._state.close()
+
+    def _make_ready(self) -> None:
+        if not self._is_ready:
+            self.layout.ensure()
+            self._is_ready = True
 
     def _identity(self) -> tuple[int, int]:
         try:
