@@ -86,6 +86,7 @@ class FakeEngine:
         prepared = dict(answers or {})
         self.containers = FakeNamespace("containers", self.calls, prepared)
         self.images = FakeNamespace("images", self.calls, prepared)
+        self.registries = FakeNamespace("registries", self.calls, prepared)
         self.system = FakeNamespace("system", self.calls, prepared)
 
 

@@ -19,6 +19,7 @@ from proa.cli.parser import EXIT_FAILURE, Command, UsageError
 NOUNS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Look at images in registries",
     "system": "Look at the engine and its machine",
 }
 
@@ -39,10 +40,16 @@ COMMANDS = {
     "image inspect": "proa.cli.image.inspect",
     "image load": "proa.cli.image.load",
     "image ls": "proa.cli.image.ls",
+    "image pull": "proa.cli.image.pull",
+    "image push": "proa.cli.image.push",
     "image rm": "proa.cli.image.rm",
     "image save": "proa.cli.image.save",
     "image tag": "proa.cli.image.tag",
     "inspect": "proa.cli.system.inspect",
+    "login": "proa.cli.registries.login",
+    "logout": "proa.cli.registries.logout",
+    "manifest inspect": "proa.cli.manifest.inspect",
+    "search": "proa.cli.registries.search",
     "system info": "proa.cli.system.info",
     "version": "proa.cli.system.version",
 }
@@ -62,6 +69,8 @@ SYNONYMS = {
     "load": "image load",
     "logs": "container logs",
     "ps": "container ls",
+    "pull": "image pull",
+    "push": "image push",
     "rm": "container rm",
     "rmi": "image rm",
     "run": "container run",
@@ -72,8 +81,6 @@ SYNONYMS = {
     "wait": "container wait",
 }
 
-_IMAGES = "make an image with 'proa image bootstrap', or take one in with 'proa load'/'proa import'"
-_SAVE = "write the image with 'proa save' and copy the archive"
 _RUN = "give the command to a new container with 'proa run'"
 _MOUNT = "share a directory with the container (proa run -v DIRECTORY:PATH)"
 _BUILD = "prepare a root filesystem and take it in with 'proa import'"
@@ -95,20 +102,14 @@ NOT_BUILT = {
     "events": "look at 'proa ps -a', or wait for one container with 'proa wait'",
     "exec": _RUN,
     "export": _MOUNT,
-    "login": _IMAGES,
-    "logout": _IMAGES,
-    "manifest": _IMAGES,
     "network": "use '--network none' or '--network host'",
     "node": _CLUSTER,
     "pause": "stop the container with 'proa stop'",
     "plugin": "Proa has no plugins",
     "port": "use '--network host'",
     "prune": "remove containers with 'proa rm' and images with 'proa rmi'",
-    "pull": _IMAGES,
-    "push": _SAVE,
     "rename": "make the container again with '--name'",
     "restart": "use 'proa stop' and 'proa start'",
-    "search": _IMAGES,
     "secret": _CLUSTER,
     "service": _CLUSTER,
     "stack": _CLUSTER,

@@ -1,0 +1,1 @@
+"""Commands about registries themselves: log in, log out, search."""
