@@ -89,7 +89,7 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     else:
         segments.append(root.directory())
     segments += _compose_mounts(spec, new, sources, host)
-    segments += _compose_kernel_files(spec)
+    segments += _compose_kernel_files(spec, layered=isinstance(sandbox.root, OverlayRoot))
     segments += compose_process(process, host, cwd_made=True, follow_parent=True)
     segments += compose_end(process, linux, parked=host.parked)
     return Plan([segment for segment in segments if segment is not None])
@@ -152,7 +152,7 @@ def _cgroup2(mount: Mount) -> Mount:
     )
 
 
-def _compose_kernel_files(spec: Spec) -> list[Segment]:
+def _compose_kernel_files(spec: Spec, *, layered: bool) -> list[Segment]:
     """Sysctls, masks, and the step into the root."""
     linux = spec.linux
     assert linux is not None
@@ -162,7 +162,9 @@ def _compose_kernel_files(spec: Spec) -> list[Segment]:
     if linux.masked_paths or linux.readonly_paths:
         segments.append(masks.masks(linux.masked_paths, linux.readonly_paths))
     readonly = spec.root is not None and spec.root.readonly
-    segments.append(root.enter(readonly=readonly, propagation=linux.rootfs_propagation))
+    segments.append(
+        root.enter(readonly=readonly, propagation=linux.rootfs_propagation, layered=layered)
+    )
     return segments
 
 

@@ -37,14 +37,33 @@ class Launch:
         subject: the container in the words of messages.
     """
 
-    __slots__ = ("_adopted", "_arena", "_hold", "_report", "child", "devpts", "master", "subject")
+    __slots__ = (
+        "_adopted",
+        "_arena",
+        "_hold",
+        "_report",
+        "_shared",
+        "child",
+        "devpts",
+        "master",
+        "subject",
+    )
 
-    def __init__(self, child: Child, arena: Arena, report: int, hold: int, subject: str) -> None:
+    def __init__(
+        self,
+        child: Child,
+        arena: Arena,
+        report: int,
+        hold: int,
+        subject: str,
+        shared: Sequence[int],
+    ) -> None:
         self.child = child
         self.subject = subject
         self.devpts = -1
         self.master = -1
         self._adopted = False
+        self._shared = shared
         self._arena = arena
         self._report = report
         self._hold = hold
@@ -143,7 +162,7 @@ class Launch:
         if self._adopted:
             return
         self._adopted = True
-        for slot in slots.SHARED:
+        for slot in self._shared:
             fd = self._arena.slot(slot)
             if fd <= 0:
                 continue
@@ -166,6 +185,7 @@ def start(
     prepare: Callable[[int, Arena], None],
     joins: Iterable[int] = (),
     entered: Sequence[tuple[int, str]] = (),
+    shared: Sequence[int] = (),
 ) -> Launch:
     """Start a child and bring it to where it has descriptors of its own.
 
@@ -179,6 +199,7 @@ def start(
         prepare: called with the child's pid while it waits: identities, mounts.
         joins: cgroup files for the slots from ``JOIN`` on.
         entered: namespaces to be in while the child is made: descriptor and kind.
+        shared: slots in which the child leaves descriptors for the parent before it separates.
 
     Raises:
         ProaError: a step failed; nothing is left.
@@ -202,7 +223,7 @@ def start(
             os.close(report)
             os.close(hold)
             raise
-        launch = Launch(child, arena, report, hold, subject)
+        launch = Launch(child, arena, report, hold, subject, shared)
         prepare(child.pid, arena)
         os.eventfd_write(ready, 1)
         launch.await_separation()

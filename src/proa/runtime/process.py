@@ -14,29 +14,24 @@ container: init gets SIGKILL when the *thread* that created it ends.
 from __future__ import annotations
 
 import os
-import stat
 from functools import partial
 
 from proa.cgroups.cgroup import Cgroup
-from proa.cgroups.manager import CgroupManager
-from proa.cgroups.systemd import cgroup_path
 from proa.errors import from_os_error
 from proa.linux import namespaces as ns
-from proa.linux.procfs import write_process_file
 from proa.oci.isolation import SandboxSpec, Stdio
-from proa.oci.spec import Linux, LinuxIDMapping, Process
+from proa.oci.spec import Linux, Process
+from proa.runtime import groups, slots
 from proa.runtime import launch as launching
-from proa.runtime import slots
 from proa.runtime.cgroupview import hierarchies
 from proa.runtime.compose import Host, clone_flags, compose_init, opened_by_parent
 from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.selection import Executor, choose
-from proa.runtime.rlimits import effective_limits, raise_limits
+from proa.runtime.handover import adjust, fill_stdio, map_ids
+from proa.runtime.rlimits import effective_limits
 from proa.runtime.sandbox import ProcessSandbox
 from proa.runtime.sources import Source, open_base, open_bind, open_device
 from proa.runtime.validate import validate
-
-_manager: CgroupManager | None = None
 
 
 class ProcessIsolation:
@@ -62,7 +57,7 @@ class ProcessIsolation:
         validate(sandbox)
         warnings: list[str] = []
         executor = _choose(self._executor)
-        cgroup = _create_cgroup(sandbox) if self._cgroups else None
+        cgroup = groups.create(sandbox) if self._cgroups else None
         sources: list[Source] = []
         try:
             if cgroup is not None:
@@ -78,28 +73,11 @@ class ProcessIsolation:
         return ProcessSandbox(sandbox, launch, cgroup, executor, warnings, parked=not start)
 
 
-def manager() -> CgroupManager:
-    """The process' cgroup manager."""
-    global _manager
-    if _manager is None:
-        _manager = CgroupManager()
-    return _manager
-
-
 def _choose(name: str) -> Executor:
     try:
         return choose(name)
     except OSError as error:
         raise from_os_error(error, f"cannot use the {name} executor") from error
-
-
-def _create_cgroup(sandbox: SandboxSpec) -> Cgroup:
-    linux = sandbox.spec.linux
-    assert linux is not None
-    path = linux.cgroups_path
-    if not path.startswith("/"):
-        path = cgroup_path(path, sandbox.id)
-    return manager().create(path, linux.resources)
 
 
 def _launch(
@@ -122,12 +100,11 @@ def _launch(
     shown = _open_sources(sandbox, sources)
     limits, raised = effective_limits(process.rlimits, warnings)
     joins = cgroup.join_fds() if cgroup is not None else ()
-    host = _describe_host(cgroup, len(joins), limits, parked=parked)
+    host = describe_host(cgroup, len(joins), limits, parked=parked)
     plan = compose_init(sandbox, shown, host)
     fill = {source.slot: source.fd for source in sources}
     if not process.terminal:
-        fill |= dict(zip((slots.STDIN, slots.STDOUT, slots.STDERR), _fds(stdio), strict=True))
-        own_pipes(_fds(stdio), process, linux)
+        fill |= fill_stdio(stdio, process, linux)
     prepare = partial(
         _prepare, linux=linux, process=process, sources=sources, limits=limits, raised=raised,
         warnings=warnings,
@@ -144,6 +121,7 @@ def _launch(
             prepare=prepare,
             joins=joins,
             entered=entered,
+            shared=slots.SHARED,
         )
     except OSError as error:
         raise from_os_error(error, f"cannot start container {sandbox.id[:12]}") from error
@@ -178,12 +156,13 @@ def _open_sources(sandbox: SandboxSpec, sources: list[Source]) -> dict[str, Sour
     return shown
 
 
-def _describe_host(
+def describe_host(
     cgroup: Cgroup | None, joins: int, limits: tuple[tuple[int, int, int], ...], *, parked: bool
 ) -> Host:
+    """What the plan depends on, of this machine and this launch."""
     if cgroup is None:
         return Host(joins, (), unified=False, limits=limits, parked=parked)
-    machine = manager().hierarchy
+    machine = groups.manager().hierarchy
     if machine.mode == "v2":
         return Host(joins, (), unified=True, limits=limits, parked=parked)
     shown = hierarchies(machine, cgroup.paths())
@@ -219,8 +198,7 @@ def _prepare(
     del arena
     userns_fd = -1
     if linux.uid_mappings:
-        write_process_file(pid, "uid_map", format_mappings(linux.uid_mappings))
-        write_process_file(pid, "gid_map", format_mappings(linux.gid_mappings))
+        map_ids(pid, linux)
         userns_fd = ns.open_namespace(pid, "user")
     try:
         for source in sources:
@@ -229,59 +207,3 @@ def _prepare(
         if userns_fd >= 0:
             os.close(userns_fd)
     adjust(pid, process, limits, raised, warnings)
-
-
-def adjust(
-    pid: int,
-    process: Process,
-    limits: tuple[tuple[int, int, int], ...],
-    raised: tuple[int, ...],
-    warnings: list[str],
-) -> None:
-    """What only the engine may do for a waiting child: raise limits, set the OOM score.
-
-    Raises:
-        OSError: a limit cannot be raised.
-    """
-    if raised:
-        raise_limits(pid, limits, raised)
-    if process.oom_score_adj is not None:
-        try:
-            write_process_file(pid, "oom_score_adj", str(process.oom_score_adj))
-        except PermissionError:
-            warnings.append(
-                f"oom_score_adj {process.oom_score_adj} cannot be set: lowering it needs"
-                " CAP_SYS_RESOURCE"
-            )
-
-
-def format_mappings(mappings: tuple[LinuxIDMapping, ...]) -> str:
-    """Lines for uid_map and gid_map (user_namespaces(7))."""
-    return "".join([f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings])
-
-
-def own_pipes(fds: tuple[int, ...], process: Process, linux: Linux) -> None:
-    """Make the container's user the owner of the pipes that become its stdio.
-
-    Otherwise it could not open /dev/stdout, which leads to the pipe by name. Other kinds of files
-    (a terminal, a file of the caller's) stay as they are.
-    """
-    uid = _to_host(process.user.uid, linux.uid_mappings)
-    gid = _to_host(process.user.gid, linux.gid_mappings)
-    for fd in fds:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            try:
-                os.fchown(fd, uid, gid)
-            except OSError:
-                continue
-
-
-def _to_host(number: int, mappings: tuple[LinuxIDMapping, ...]) -> int:
-    for mapping in mappings:
-        if 0 <= number - mapping.container_id < mapping.size:
-            return mapping.host_id + number - mapping.container_id
-    return number if not mappings else -1
-
-
-def _fds(stdio: Stdio) -> tuple[int, int, int]:
-    return stdio.stdin, stdio.stdout, stdio.stderr

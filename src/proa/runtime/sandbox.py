@@ -31,6 +31,7 @@ class ProcessSandbox:
 
     __slots__ = (
         "_cgroup",
+        "_children",
         "_deleted",
         "_devpts",
         "_executor",
@@ -58,6 +59,7 @@ class ProcessSandbox:
         self._init = Handle(launch.child.pid, launch.child.pidfd, console, cgroup)
         self._parked: Launch | None = launch if parked else None
         self._deleted = False
+        self._children: list[Handle] = []
         self.warnings = warnings
 
     @property
@@ -97,9 +99,12 @@ class ProcessSandbox:
 
         if self._parked is not None or self._init.ended() or self._deleted:
             raise Conflict(f"container {self._spec.id} is not running")
-        return execute(
+        handle = execute(
             self._spec, process, stdio, self._init, self._cgroup, self._devpts, self._executor
         )
+        self._children = [child for child in self._children if not child.ended()]
+        self._children.append(handle)
+        return handle
 
     def kill(self, number: int, *, everything: bool = False) -> None:
         """Signal init, or every process of the sandbox."""
@@ -142,6 +147,7 @@ class ProcessSandbox:
             self._init.signal(_SIGKILL)
             if self._cgroup is not None and self._cgroup.frozen():
                 self._cgroup.thaw()
+            self._reap_children()
             self._init.wait()
         if self._parked is not None:
             self._parked.close()
@@ -154,6 +160,14 @@ class ProcessSandbox:
         if self._devpts >= 0:
             os.close(self._devpts)
             self._devpts = -1
+
+    def _reap_children(self) -> None:
+        """Reap what ``exec`` started: the kernel ends a pid namespace's init only after them."""
+        for handle in self._children:
+            if not handle.ended() and handle.pidfd >= 0:
+                handle.signal(_SIGKILL)
+                handle.wait()
+        self._children.clear()
 
     def _controlled(self) -> Cgroup:
         if self._cgroup is None:

@@ -115,10 +115,26 @@ def open_base(root: OverlayRoot | DirectoryRoot, slot: int) -> Source:
     else:
         place, flags = root.path, AT_RECURSIVE
     options = MountOptions(recursive=bool(flags))
+    if isinstance(root, OverlayRoot) and root.volatile:
+        _forgive_volatile(f"{root.base}/{root.work}")
     try:
         return Source(api.clone_path(place, flags), slot, place, options, required=True)
     except OSError as error:
         raise from_os_error(error, f"cannot open the root {place}") from error
+
+
+def _forgive_volatile(work: str) -> None:
+    """Let a volatile overlay be mounted again.
+
+    The kernel leaves a mark that refuses it, for after a crash of the machine the upper directory
+    may lack data. A container on such an overlay does not outlive a boot.
+    """
+    try:
+        os.unlink(f"{work}/work/incompat/volatile/dirty")
+        os.rmdir(f"{work}/work/incompat/volatile")
+        os.rmdir(f"{work}/work/incompat")
+    except OSError:
+        pass
 
 
 def open_bind(mount: Mount, slot: int) -> Source:

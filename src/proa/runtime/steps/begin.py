@@ -108,13 +108,23 @@ def await_parent(*, user_namespace: bool) -> Segment:
     The wait ends as well when the parent dies: the read finds nothing then and fails.
     """
     steps = Steps()
+    wait(steps)
+    if user_namespace:
+        become_root(steps)
+    return steps.compile("await parent")
+
+
+def wait(steps: Steps) -> None:
+    """Wait for the parent's word."""
     steps.add("wait for the supervisor", "ppoll", SlotAddress(slots.POLL_READY), 2, None, None, 0)
     steps.add("wait for the supervisor", "read", Slot(slots.READY), SlotAddress(slots.TOKEN), 8)
-    if user_namespace:
-        steps.add("become root inside", "setresgid", 0, 0, 0)
-        steps.add("become root inside", "setresuid", 0, 0, 0)
-        steps.add("become root inside", "setgroups", 0, None)
-    return steps.compile("await parent")
+
+
+def become_root(steps: Steps) -> None:
+    """Take on the ids that are 0 in the user namespace; until then they are the engine's."""
+    steps.add("become root inside", "setresgid", 0, 0, 0)
+    steps.add("become root inside", "setresuid", 0, 0, 0)
+    steps.add("become root inside", "setgroups", 0, None)
 
 
 def time_namespace(offsets: dict[str, LinuxTimeOffset]) -> Segment:

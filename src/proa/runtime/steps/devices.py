@@ -34,6 +34,9 @@ _LINKS = (
     (b"pts/ptmx", b"ptmx"),
 )
 
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
 _O_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _CLONE = api.OPEN_TREE_CLONE | api.OPEN_TREE_CLOEXEC
 
@@ -89,18 +92,25 @@ def made(device: LinuxDevice) -> Segment:
 
 
 @lru_cache(maxsize=1)
+def slave() -> Segment:
+    """The pty's other side, opened through the master: no path is looked up."""
+    steps = Steps()
+    _open_slave(steps)
+    return steps.compile("terminal")
+
+
+def _open_slave(steps: Steps) -> None:
+    name = "open the terminal"
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    steps.add(name, "ioctl", Slot(slots.MASTER), _TIOCSPTLCK, bytes(4))
+    steps.add(name, "ioctl", Slot(slots.MASTER), _TIOCGPTPEER, flags, into=slots.TERMINAL)
+
+
+@lru_cache(maxsize=1)
 def console() -> Segment:
     """The pty's other side, and /dev/console bound to it."""
     steps = Steps()
-    steps.add("open the terminal", "ioctl", Slot(slots.MASTER), _TIOCSPTLCK, bytes(4))
-    steps.add(
-        "open the terminal",
-        "ioctl",
-        Slot(slots.MASTER),
-        _TIOCGPTPEER,
-        os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC,
-        into=slots.TERMINAL,
-    )
+    _open_slave(steps)
     name = "make /dev/console"
     dev = Slot(slots.DEV)
     steps.add(name, "mknodat", dev, b"console", stat.S_IFREG | 0o600, 0)
@@ -108,7 +118,3 @@ def console() -> Segment:
     place = steps.add(name, "openat", dev, b"console", _O_PATH)
     target.move(steps, name, tree, place)
     return steps.compile("console")
-
-
-_TIOCSPTLCK = 0x40045431
-_TIOCGPTPEER = 0x5441

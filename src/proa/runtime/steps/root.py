@@ -98,15 +98,20 @@ def overlay(root: OverlayRoot) -> Segment:
 
 
 @lru_cache(maxsize=8)
-def enter(*, readonly: bool, propagation: str) -> Segment:
-    """Make the new root ``/`` and let go of the old one."""
+def enter(*, readonly: bool, propagation: str, layered: bool) -> Segment:
+    """Make the new root ``/`` and let go of the old one.
+
+    Args:
+        layered: the root is an overlay, whose base is still stacked on the old root.
+    """
     steps = Steps()
     if readonly:
         _set_attributes(steps, "make the root read-only", attr_set=api.MOUNT_ATTR_RDONLY)
     steps.add("enter the root", "fchdir", Slot(slots.ROOT))
     steps.add("pivot to the root", "pivot_root", b".", b".")
-    # Stacked on the new root are the old one and, on that, the base: each takes a umount.
-    steps.add("detach the root's directory", "umount2", b".", api.MNT_DETACH)
+    # Stacked on the new root are the old one and, under an overlay, on that the base.
+    if layered:
+        steps.add("detach the root's directory", "umount2", b".", api.MNT_DETACH)
     steps.add("detach the old root", "umount2", b".", api.MNT_DETACH)
     steps.add("enter the root", "chdir", b"/")
     if propagation in _PROPAGATION:
