@@ -153,6 +153,8 @@ def parse_cpu_list(text: str) -> frozenset[int]:
     Raises:
         ValueError: not such a list, or one with numbers beyond any machine.
     """
+    if not text.isascii():
+        raise ValueError(text)
     numbers: set[int] = set()
     for part in text.strip().split(","):
         first, dash, last = part.partition("-")

@@ -20,14 +20,35 @@ _VACANT_RETRY_S = 0.0002
 
 
 class Directory:
-    """An open directory, closed when the last :class:`Node` that is named relative to it goes."""
+    """An open directory, closed when the last :class:`Node` that is named relative to it goes.
 
-    __slots__ = ("fd",)
+    Once it is closed for good (:meth:`close`: the directory has been removed), everything that is
+    named relative to it is as absent as it was before.
+    """
+
+    __slots__ = ("_fd",)
 
     def __init__(self, path: str, parent: Directory | None = None) -> None:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self.fd = -1
-        self.fd = os.open(path, flags, dir_fd=None if parent is None else parent.fd)
+        self._fd = -1
+        self._fd = os.open(path, flags, dir_fd=None if parent is None else parent.fd)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor.
+
+        Raises:
+            FileNotFoundError: the directory was removed.
+        """
+        if self._fd < 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._fd
+
+    def close(self) -> None:
+        """Close the descriptor of a directory that is gone. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def is_at(self, path: str) -> bool:
         """Whether the directory at ``path`` is this one still, not one made anew in its place."""
@@ -37,8 +58,7 @@ class Directory:
             return False
 
     def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+        self.close()
 
 
 class Node:
@@ -66,8 +86,7 @@ class Node:
         try:
             return os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=self.parent.fd)
         except OSError as error:
-            error.filename = f"{self.path}/{file}" if file else self.path
-            raise
+            raise self._explained(error, file) from None
 
     def read(self, file: str) -> str:
         """The whole text of a control file."""
@@ -75,8 +94,7 @@ class Node:
         try:
             return read_all(fd).decode("ascii", "replace")
         except OSError as error:
-            error.filename = f"{self.path}/{file}"
-            raise
+            raise self._explained(error, file) from None
         finally:
             os.close(fd)
 
@@ -93,6 +111,7 @@ class Node:
         try:
             os.write(fd, value.encode("ascii"))
         except OSError as error:
+            # Not _explained: a controller's own answer may be ENODEV (no such disk).
             error.filename = f"{self.path}/{file}"
             raise
         finally:
@@ -103,10 +122,8 @@ class Node:
         name = f"{self.name}/{file}" if file else self.name
         try:
             os.stat(name, dir_fd=self.parent.fd, follow_symlinks=False)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENOTDIR):
-                return False
-            raise
+        except FileNotFoundError:
+            return False
         return True
 
     def mkdir(self) -> None:
@@ -114,16 +131,21 @@ class Node:
         try:
             os.mkdir(self.name, 0o755, dir_fd=self.parent.fd)
         except OSError as error:
-            error.filename = self.path
-            raise
+            raise self._explained(error) from None
 
     def rmdir(self) -> None:
         """Remove the group, which must have neither processes nor groups below it."""
         try:
             os.rmdir(self.name, dir_fd=self.parent.fd)
         except OSError as error:
-            error.filename = self.path
-            raise
+            raise self._explained(error) from None
+
+    def _explained(self, error: OSError, file: str = "") -> OSError:
+        """The error with its path; ENODEV, which a group in removal answers, becomes ENOENT."""
+        error.filename = f"{self.path}/{file}" if file else self.path
+        if error.errno == errno.ENODEV:
+            return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), error.filename)
+        return error
 
     def children(self) -> list[str]:
         """Names of the groups directly below; empty when this group is gone."""
@@ -164,7 +186,7 @@ class Node:
             try:
                 self.rmdir()
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ENODEV):
+                if error.errno == errno.ENOENT:
                     return True
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                     raise
@@ -185,7 +207,7 @@ class Node:
             try:
                 self.rmdir()
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ENODEV):
+                if error.errno == errno.ENOENT:
                     return True
                 if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                     raise

@@ -5,7 +5,7 @@ that make it safe:
 
 * Whoever finds the parent missing (ENOENT) makes it again and retries, a bounded number of times.
 * Whoever leaves tries to remove it; the kernel refuses while anything is in it (EBUSY). Only the
-  engine's own parent, and levels that this very process made, are tried.
+  engine's own parent with all below it, and levels that this very process made, are tried.
 * A *pin* keeps the parent while the process that set it lives, so that a warm engine's ``create``
   is a single mkdir in each hierarchy.
 """
@@ -135,7 +135,8 @@ class Parents:
         root = Directory(mount)
         level = path
         while level:
-            ours = level == DEFAULT_PARENT or self._made_by.get((mount, level)) == os.getpid()
+            ours = f"{level}/".startswith(f"{DEFAULT_PARENT}/")
+            ours = ours or self._made_by.get((mount, level)) == os.getpid()
             if not ours:
                 return
             node = Node(root, level.lstrip("/"), mount + level)
@@ -143,7 +144,9 @@ class Parents:
                 self._vacate(node)
             if not node.remove_vacant():
                 return  # in use; whoever leaves last will try again
-            self._open.pop((mount, level), None)
+            gone = self._open.pop((mount, level), None)
+            if gone is not None:
+                gone.close()
             self._made_by.pop((mount, level), None)
             level = level.rpartition("/")[0]
 

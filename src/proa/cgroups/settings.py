@@ -5,7 +5,15 @@ from __future__ import annotations
 import errno
 
 from proa.cgroups.node import Node
-from proa.errors import Conflict, Forbidden, Invalid, ProaError, Unsupported, from_os_error
+from proa.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ProaError,
+    Unsupported,
+    from_os_error,
+)
 
 
 def write_limit(node: Node, file: str, value: int | str, flag: str) -> None:
@@ -52,6 +60,8 @@ def group_error(error: OSError, doing: str, hint: str = "") -> ProaError:
     """Translate the kernel's refusal to make, find or change a group."""
     if error.errno == errno.EROFS:
         return read_only_error(error)
+    if error.errno == errno.ENODEV:
+        return NotFound(f"{doing}: the group is being removed ({error.filename})")
     if error.errno == errno.ENOSPC:
         return Unsupported(
             f"{doing}: a parent group has no CPUs or memory nodes, or too many groups below it",
