@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ def header(
     *,
     size: int = 0,
     mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
+    uid: int | None = None,
+    gid: int | None = None,
     mtime: int = 0,
     link: str | bytes = b"",
     major: int = 0,
@@ -32,12 +33,15 @@ def header(
     prefix: bytes = b"",
     magic: bytes = b"ustar\x0000",
 ) -> bytes:
-    """Return one 512-byte header with a right checksum; names are cut at 100 bytes."""
+    """Return one 512-byte header with a right checksum; names are cut at 100 bytes.
+
+    The owner is whoever runs the test unless said otherwise, so that nothing needs root.
+    """
     block = bytearray(BLOCK)
     block[0:100] = _bytes(name)[:100].ljust(100, b"\0")
     block[100:108] = _octal(mode, 8)
-    block[108:116] = _octal(uid, 8)
-    block[116:124] = _octal(gid, 8)
+    block[108:116] = _octal(os.geteuid() if uid is None else uid, 8)
+    block[116:124] = _octal(os.getegid() if gid is None else gid, 8)
     block[124:136] = _octal(size, 12)
     block[136:148] = _octal(mtime, 12)
     block[156:157] = kind.encode("latin-1")
@@ -223,4 +227,6 @@ def _octal(number: int, width: int) -> bytes:
     if len(digits) < width and number >= 0:
         return digits + b"\0"
     # GNU's base 256.
+    if number < 0:
+        return number.to_bytes(width, "big", signed=True)
     return (number | 1 << (width * 8 - 1)).to_bytes(width, "big")

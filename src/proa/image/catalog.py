@@ -91,6 +91,7 @@ class Catalog:
         sources = layer_sources(manifest, config, what)
         reader = layers or StoredLayers(self._content, progress)
         snapshots = ensure_snapshots(self._snapshots, sources, reader, limits=limits)
+        self._content.sync_names()
         content_bytes = len(data) + len(config_data) + sum(one.blob.size for one in sources)
         image = Image(
             id=manifest.config.digest,

@@ -13,7 +13,7 @@ import msgspec
 
 from proa.errors import Invalid
 
-_WORD = re.compile(r"[A-Za-z0-9_.+-]{1,64}\Z")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}\Z")
 _OS = {"macos": "darwin"}
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

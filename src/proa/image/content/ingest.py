@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from proa.errors import Corrupt
-from proa.fs.atomicfile import sync_directory, write_all
+from proa.fs.atomicfile import write_all
 from proa.image.border import Border
 from proa.image.content.verify import Meter, check
 from proa.oci.descriptor import Descriptor
@@ -72,6 +72,9 @@ class Ingest:
     def commit(self) -> Descriptor:
         """Make the blob part of the store; idempotent for one content.
 
+        Its name survives power loss from ``ContentStore.sync_names`` on, which comes before
+        anything refers to it.
+
         Returns:
             Digest and size (with the media type that was expected, else
             ``application/octet-stream``).
@@ -82,8 +85,7 @@ class Ingest:
         if self._expected:
             check(self._meter, self._expected, f"content {self._expected.digest}")
         digest = self._meter.digest()
-        directory = f"{self._content}/blobs/{algorithm(digest)}"
-        target = f"{directory}/{encoded(digest)}"
+        target = f"{self._content}/blobs/{algorithm(digest)}/{encoded(digest)}"
         with Border(f"cannot commit {digest}"):
             try:
                 present = os.stat(target).st_size == self._meter.size
@@ -92,7 +94,6 @@ class Ingest:
             if not present:
                 os.fsync(self._fd)
                 os.rename(self._path, target)
-                sync_directory(directory)
                 self._close()
         return self._expected or Descriptor(
             media_type="application/octet-stream", digest=digest, size=self._meter.size

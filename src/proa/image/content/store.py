@@ -8,7 +8,8 @@ On disk, below ``<root>/content`` (0700)::
     ingest/<name>            being written, locked (flock) by its writer; see content.ingest
 
 Committing is rename(2) of a file that was hashed while it was written and fsynced before, so a blob
-is complete or not there, whatever crashes. Two writers of one digest are both right: the second
+is complete or not there, whatever crashes; the directories are fsynced once for all blobs of an
+image. Two writers of one digest are both right: the second
 rename replaces a file by its equal. Blobs are removed only by the collector, under the image
 store's exclusive lock; ``ingest`` files without a writer are garbage then.
 """
@@ -19,7 +20,7 @@ import os
 from collections.abc import Iterator
 
 from proa.errors import Corrupt
-from proa.fs.atomicfile import load_file, save_file
+from proa.fs.atomicfile import load_file, save_file, sync_directory
 from proa.image.border import Border
 from proa.image.content.ingest import Ingest
 from proa.image.content.verify import Meter, check
@@ -96,6 +97,11 @@ class ContentStore:
         """
         self.prepare()
         return Ingest(self.path, expected)
+
+    def sync_names(self) -> None:
+        """Make commits durable; before anything refers to them."""
+        for name in _ALGORITHMS:
+            sync_directory(f"{self.path}/blobs/{name}")
 
     def prepare(self) -> None:
         """Make the layout when it is not there."""

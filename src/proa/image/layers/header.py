@@ -29,7 +29,6 @@ PAX_GLOBAL = b"g"
 # name mode uid gid size mtime checksum type link magic version uname gname major minor prefix
 _FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s155s12x")
 _POSIX_MAGIC = b"ustar\0"
-_CHECKSUM = slice(148, 156)
 _CHECKSUM_SPACES = 8 * 0x20
 _ENDS = b" \0"
 _KINDS = {
@@ -69,8 +68,7 @@ def parse_header(block: bytes, what: str) -> Entry:
         minor,
         prefix,
     ) = _FIELDS.unpack(block)
-    if parse_number(checksum, what) != sum(block) - sum(checksum) + _CHECKSUM_SPACES:
-        _check_signed(block, checksum, what)
+    _check_sum(block, checksum, what)
     name = _until_nul(name)
     if magic == _POSIX_MAGIC and prefix[0]:
         name = _until_nul(prefix) + b"/" + name
@@ -105,13 +103,6 @@ def parse_number(field: bytes, what: str) -> int:
     Raises:
         Corrupt: malformed.
     """
-    digits = field[:-1]
-    if digits.isdigit():
-        # What nearly all writers write: all digits but a NUL or space at the end.
-        try:
-            return int(digits if field[-1] in _ENDS else field, 8)
-        except ValueError as error:
-            raise Corrupt(f"{what} has the malformed number {field!r} in a header") from error
     if field[0] & 0x80:
         # Two's complement of all bits but the marker; 0xff starts a negative number.
         number = int.from_bytes(field, "big")
@@ -120,23 +111,30 @@ def parse_number(field: bytes, what: str) -> int:
         if not -(1 << 63) <= number < 1 << 63:
             raise Corrupt(f"{what} has a number of more than 63 bits in a header")
         return number
-    digits = field.strip(b" \0")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        pass
-    # Old writers leave garbage after the NUL that ends the digits.
-    digits = field.partition(b"\0")[0].strip(b" ")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError as error:
-        raise Corrupt(f"{what} has the malformed number {field!r} in a header") from error
+    digits = field[:-1]
+    if not (digits.isdigit() and field[-1] in _ENDS):
+        # Spaces before, or garbage after the NUL that ends the digits: both are old habits.
+        digits = field.partition(b"\0")[0].strip(b" ")
+        if not digits:
+            return 0
+    # isdigit() keeps out the signs, prefixes and underscores that int() takes.
+    if digits.isdigit():
+        try:
+            return int(digits, 8)
+        except ValueError:
+            pass
+    raise Corrupt(f"{what} has the malformed number {field!r} in a header")
 
 
-def _check_signed(block: bytes, checksum: bytes, what: str) -> None:
+def _check_sum(block: bytes, checksum: bytes, what: str) -> None:
+    try:
+        expected = parse_number(checksum, what) - _CHECKSUM_SPACES
+    except Corrupt:
+        expected = -1
+    if expected == sum(block) - sum(checksum):
+        return
     # Sun's tar summed signed chars; readers accept both (POSIX pax, rationale).
-    signed = sum(struct.unpack("512b", block)) - sum(struct.unpack("8b", checksum))
-    if parse_number(checksum, what) != signed + _CHECKSUM_SPACES:
+    if expected != sum(struct.unpack("512b", block)) - sum(struct.unpack("8b", checksum)):
         raise Corrupt(f"{what} is not a tar archive, or is damaged: wrong header checksum")
 
 
