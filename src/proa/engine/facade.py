@@ -122,7 +122,7 @@ class Engine:
 
     def close(self) -> None:
         """Close what this engine holds open; containers live on. Idempotent."""
-        self._context.state.close()
+        self._context.close()
 
     def __enter__(self) -> Engine:
         return self
