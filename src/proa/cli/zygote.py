@@ -10,10 +10,11 @@ import signal
 
 import proa.cli.main
 from proa.cli.io import IO
+from proa.engine import context as contexts
 from proa.engine.layout import Layout
+from proa.engine.warm import cool, warm
 from proa.engine.zygote.server import Zygote
 from proa.linux import process
-from proa.runtime.security import userns
 
 
 def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
@@ -36,12 +37,15 @@ def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
         signal.signal(number, signal.SIG_IGN)
     proa.cli.main.preload()
     layout = Layout(root, run)
-    userns.probe(layout.root)
+    warm(contexts.get(layout))
     zygote = Zygote(layout, _run_command, idle_s)
     zygote.listen()
     os.write(ready_fd, b"1")
     os.close(ready_fd)
-    zygote.serve()
+    try:
+        zygote.serve()
+    finally:
+        cool()
 
 
 def _run_command(argv: list[str]) -> int:
