@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import threading
 import time
@@ -16,7 +14,6 @@ from benchmarks.measure import Command, MeasurementError
 from benchmarks.peers import PROBE
 from proa.engine.config import ContainerConfig
 from proa.engine.facade import Engine
-from proa.engine.layout import Layout
 
 IMAGE = "busybox"
 
@@ -127,7 +124,12 @@ def subject(archive: str, executor: str = "auto") -> Iterator[Subject]:
     """Give an engine whose supervisors launch with ``executor`` (``auto``, ``portable``)."""
     with engines.temporary_root() as proa:
         if executor != "auto":
-            _start_zygote(proa, executor)
+            # No user has a reason to choose one, so the engine has no switch for it.
+            engines.start_zygote(
+                proa,
+                "from proa.runtime.process import ProcessIsolation\n"
+                f"ProcessIsolation.__init__.__kwdefaults__['executor'] = {executor!r}",
+            )
         made = Subject(f"proa, {executor}", proa, archive)
         try:
             made.verify()
@@ -135,29 +137,6 @@ def subject(archive: str, executor: str = "auto") -> Iterator[Subject]:
         finally:
             made.remove_all()
             made.engine.close()
-
-
-def _start_zygote(proa: engines.Proa, executor: str) -> None:
-    """Start a zygote whose process isolation has another default executor.
-
-    No user has a reason to choose one, so the engine has no switch for it.
-    """
-    layout = Layout(proa.root, proa.run_dir)
-    layout.ensure()
-    ready_r, ready_w = os.pipe()
-    code = (
-        f"import sys; sys.path[:] = {[path for path in sys.path if path]!r}; "
-        "from proa.runtime.process import ProcessIsolation; "
-        f"ProcessIsolation.__init__.__kwdefaults__['executor'] = {executor!r}; "
-        "from proa.cli.zygote import main; "
-        f"main({ready_w}, {layout.root!r}, {layout.run!r}, 3600.0)"
-    )
-    argv = [sys.executable, "-I", "-S", "-c", code]
-    subprocess.run(argv, pass_fds=[ready_w], check=True, stdin=subprocess.DEVNULL)
-    os.close(ready_w)
-    with os.fdopen(ready_r, "rb") as ready:
-        if ready.read(1) != b"1":
-            raise MeasurementError(f"the zygote with the {executor} executor did not start")
 
 
 def bare_python() -> Command:

@@ -175,3 +175,27 @@ def end_processes(run_dir: str) -> None:
                 pass
             os.close(handle)
         time.sleep(0.01)  # not our children: their end can only be seen in /proc
+
+
+def start_zygote(proa: Proa, prelude: str) -> None:
+    """Start the engine's zygote by hand, with the statements ``prelude`` executed before it.
+
+    For tests and benchmarks that look into workers, or give them a default no user can choose.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    os.makedirs(os.path.join(proa.run_dir, "c"), mode=0o700, exist_ok=True)
+    os.makedirs(proa.root, mode=0o700, exist_ok=True)
+    ready_r, ready_w = os.pipe()
+    code = (
+        f"import sys; sys.path[:] = {[path for path in sys.path if path]!r}\n{prelude}\n"
+        "from proa.cli.zygote import main\n"
+        f"main({ready_w}, {proa.root!r}, {proa.run_dir!r}, 3600.0)"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", code]
+    subprocess.run(argv, pass_fds=[ready_w], check=True, stdin=subprocess.DEVNULL)
+    os.close(ready_w)
+    with os.fdopen(ready_r, "rb") as ready:
+        if ready.read(1) != b"1":
+            raise RuntimeError("the zygote did not start")
