@@ -23,7 +23,7 @@ from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, from_os_error
+from proa.errors import Forbidden, NotFound, Unsupported, from_os_error
 from proa.fs import tree
 from proa.image.model import Image
 from proa.runtime.security import userns
@@ -71,6 +71,7 @@ def prepare(
     require_root()
     image = find_image(context, config, pull)
     warnings = check_platform(image, config)
+    check_network(config)
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
     config = volumes.resolve(context, config, image)
@@ -112,6 +113,20 @@ def prepare(
         os.close(lock)
         raise
     return Prepared(record, image, lock, (*warnings, *remarks))
+
+
+def check_network(config: ContainerConfig) -> None:
+    """Refuse a network that is not there; containers have none, or the host's, for now.
+
+    Raises:
+        NotFound: no such network.
+        Unsupported: the network of another container.
+    """
+    mode = config.network_mode
+    if mode.startswith("container:"):
+        raise Unsupported(f"the network mode '{mode}' is not available", "use none or host")
+    if mode not in ("default", "none", "host"):
+        raise NotFound(f"no such network: {mode}", "use none or host")
 
 
 def require_root() -> None:
