@@ -29,7 +29,7 @@ def resolve(references: References, name: str) -> ImageRecord:
     is_digest = digits != name
     if not is_digest and not (len(name) == 64 and _is_hex(name)):
         try:
-            found = references.find(str(parse_reference(name)))
+            found = references.find(record_name(parse_reference(name)))
         except Invalid:
             if not _is_hex(digits):
                 raise
@@ -80,6 +80,13 @@ def not_found(name: str, records: Sequence[ImageRecord]) -> NotFound:
 def familiar(reference: str) -> str:
     """Return a normalized name as people write it; a nameless image's stays as it is."""
     return reference if reference.startswith(NAMELESS) else parse_reference(reference).familiar
+
+
+def record_name(reference: Reference) -> str:
+    """Return the name under which a reference is kept: a digest says more than a tag beside it."""
+    if reference.digest is not None:
+        return f"{reference.repository}@{reference.digest}"
+    return str(reference)
 
 
 def is_named(record: ImageRecord) -> bool:
@@ -142,7 +149,7 @@ def given_name(record: ImageRecord, name: str) -> str:
     if not is_named(record) or name.startswith(("sha256:", "sha512:")):
         return ""
     try:
-        return record.reference if record.reference == str(parse_reference(name)) else ""
+        return record.reference if record.reference == record_name(parse_reference(name)) else ""
     except Invalid:
         return ""
 

@@ -40,7 +40,7 @@ def remove_names(
     """
     record = resolve(references, name)
     own = [one for one in references.list() if one.image_id == record.image_id]
-    leaving = [record] if given_name(record, name) else own
+    leaving = _with_lonely_digests(record, own) if given_name(record, name) else own
     if not force:
         _check(record, own, leaving, in_use)
     kept = keep_image or record.image_id in in_use
@@ -58,15 +58,34 @@ def remove_names(
     return [*removed, Removal(action="deleted", target=record.image_id)]
 
 
+def _with_lonely_digests(record: ImageRecord, own: Sequence[ImageRecord]) -> list[ImageRecord]:
+    """Return a name, and when it is the image's last tag of a repository, the digests there too.
+
+    A pull writes both names; nobody who removes the tag means to keep the other.
+    """
+    repository = parse_reference(record.reference).repository
+    same = [
+        one
+        for one in own
+        if one.reference != record.reference
+        and is_named(one)
+        and parse_reference(one.reference).repository == repository
+    ]
+    if "@" in record.reference or any("@" not in one.reference for one in same):
+        return [record]
+    return [record, *same]
+
+
 def prune_names(references: References, *, every: bool, in_use: Mapping[str, str]) -> list[Removal]:
-    """Remove nameless images, or all, as far as no container uses them."""
+    """Remove images without a tag, or all, as far as no container uses them."""
     by_image: dict[str, list[ImageRecord]] = {}
     for record in references.list():
         by_image.setdefault(record.image_id, []).append(record)
     removed = []
     for image_id, records in by_image.items():
         named = [record for record in records if is_named(record)]
-        if image_id in in_use or (named and not every):
+        tagged = any("@" not in record.reference for record in named)
+        if image_id in in_use or (tagged and not every):
             continue
         for record in records:
             references.remove(record.reference)
@@ -82,7 +101,7 @@ def _check(
     in_use: Mapping[str, str],
 ) -> None:
     short = record.image_id.partition(":")[2][:12]
-    repositories = {parse_reference(one.reference).repository for one in own if is_named(one)}
+    repositories = {parse_reference(one.reference).repository for one in leaving if is_named(one)}
     if len(leaving) > 1 and len(repositories) > 1:
         raise Conflict(
             f"image {short} is named in {len(repositories)} repositories",
