@@ -61,8 +61,8 @@ class TestDigest:
         first = digest_of(b"one")
         second = digest_of(b"two")
         chain = chain_ids([DiffID(first), DiffID(second)])
-        assert chain[0] == first
-        assert chain[1] == digest_of(f"{first} {second}".encode())
+        assert str(chain[0]) == str(first)
+        assert str(chain[1]) == str(digest_of(f"{first} {second}".encode()))
         assert chain_ids([]) == ()
 
 
@@ -238,7 +238,7 @@ class TestIndex:
 
 class TestImageConfig:
     def test_nulls_mean_not_set(self) -> None:
-        document = {
+        document: dict[str, Any] = {
             "architecture": "arm64",
             "os": "linux",
             "variant": "v8",
@@ -269,7 +269,7 @@ class TestImageConfig:
         "rootfs", [{"type": "other", "diff_ids": []}, {"type": "layers", "diff_ids": ["sha256:x"]}]
     )
     def test_refused(self, rootfs: dict[str, Any]) -> None:
-        document = {"architecture": "amd64", "os": "linux", "rootfs": rootfs}
+        document: dict[str, Any] = {"architecture": "amd64", "os": "linux", "rootfs": rootfs}
         with pytest.raises(Corrupt):
             parse_image_config(json.dumps(document).encode(), "c")
 
