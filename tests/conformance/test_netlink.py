@@ -43,13 +43,13 @@ def test_a_bridge_has_its_address_and_no_link_local_one(lab):
     link.add_bridge(nl, "br7", mac=MAC, mtu=1400, alias="proa:x")
     made = link.find(nl, "br7")
     assert made is not None
-    link.set_up(nl, made.index)
+    link.set_up(nl, made.ifindex)
     (shown,) = machine.json("ip", "-d", "-j", "link", "show", "br7")
     assert shown["linkinfo"]["info_kind"] == made.kind == "bridge"
     assert shown["address"] == made.mac.hex(":") == MAC.hex(":")
     assert shown["mtu"] == made.mtu == 1400
     assert shown["ifalias"] == made.alias == "proa:x"
-    assert shown["ifindex"] == made.index
+    assert shown["ifindex"] == made.ifindex
     assert "UP" in shown["flags"]
 
 
@@ -68,7 +68,7 @@ def test_a_veth_is_born_as_a_port_with_its_peer_elsewhere(lab):
     with host() as container, Netlink(netns_fd=container.fd) as inside:
         link.add_veth(
             nl, "veth1", peer="eth0", peer_netns_fd=container.fd, peer_mac=MAC,
-            master=bridge.index, mtu=1400, alias="proa:abc",
+            master=bridge.ifindex, mtu=1400, alias="proa:abc",
         )  # fmt: skip
         (here,) = machine.json("ip", "-d", "-j", "link", "show", "veth1")
         (there,) = container.json("ip", "-d", "-j", "link", "show", "eth0")
@@ -81,8 +81,8 @@ def test_a_veth_is_born_as_a_port_with_its_peer_elsewhere(lab):
         assert "UP" not in there["flags"]
         near = link.find(nl, "veth1")
         assert near.foreign
-        assert near.parent == link.find(inside, "eth0").index
-        assert near.master == bridge.index
+        assert near.parent == link.find(inside, "eth0").ifindex
+        assert near.master == bridge.ifindex
 
 
 def test_macvlan_and_plain_interfaces(lab):
@@ -97,7 +97,7 @@ def test_macvlan_and_plain_interfaces(lab):
         link.add_veth(nl, "up0", peer="up1", peer_netns_fd=other.fd)
         with host() as container:
             link.add_macvlan(
-                nl, "eth0", parent=link.find(nl, "up0").index, mode="bridge",
+                nl, "eth0", parent=link.find(nl, "up0").ifindex, mode="bridge",
                 netns_fd=container.fd, mac=MAC,
             )  # fmt: skip
             (shown,) = container.json("ip", "-d", "-j", "link", "show", "eth0")
@@ -126,7 +126,7 @@ def test_deleting(lab):
 def test_addresses(lab):
     machine, nl = lab
     link.add_plain(nl, "ifbx", "ifb")
-    index = link.find(nl, "ifbx").index
+    index = link.find(nl, "ifbx").ifindex
     address.add(nl, index, "10.5.6.7", 20)
     address.add(nl, index, "fd00:1::7", 64)
     (shown,) = machine.json("ip", "-j", "addr", "show", "ifbx")
@@ -144,7 +144,7 @@ def test_addresses(lab):
 def test_routes(lab):
     machine, nl = lab
     link.add_plain(nl, "ifbx", "ifb")
-    index = link.find(nl, "ifbx").index
+    index = link.find(nl, "ifbx").ifindex
     address.add(nl, index, "10.5.6.7", 24)
     address.add(nl, index, "fd00:1::7", 64)
     route.add(nl, index=index, gateway="10.5.6.1", metric=5)
@@ -165,10 +165,10 @@ def test_routes(lab):
 def test_a_token_bucket(lab):
     machine, nl = lab
     link.add_plain(nl, "ifbx", "ifb")
-    index = link.find(nl, "ifbx").index
+    index = link.find(nl, "ifbx").ifindex
     for rate in (1_250_000, 12_500_000):
         tc.set_rate(nl, index, rate, burst_bytes=65536, limit_bytes=200_000)
-        (shown,) = [q for q in machine.json("tc", "-j", "qdisc", "show", "dev", "ifbx")]
+        (shown,) = list(machine.json("tc", "-j", "qdisc", "show", "dev", "ifbx"))
         assert shown["kind"] == "tbf"
         assert shown["options"]["rate"] == rate
         assert abs(shown["options"]["burst"] - 65536) < 700
@@ -183,7 +183,7 @@ def test_ingress_goes_through_another_device(lab):
     link.add_plain(nl, "ifbx", "ifb")
     with host() as other:
         link.add_veth(nl, "veth1", peer="eth0", peer_netns_fd=other.fd)
-        index, target = link.find(nl, "veth1").index, link.find(nl, "ifbx").index
+        index, target = link.find(nl, "veth1").ifindex, link.find(nl, "ifbx").ifindex
         tc.redirect_ingress(nl, index, target)
         shown = machine("tc", "filter", "show", "dev", "veth1", "parent", "ffff:")
         assert "mirred (Egress Redirect to device ifbx) stolen" in shown
@@ -196,7 +196,7 @@ def test_ingress_goes_through_another_device(lab):
 def test_localnet_is_a_property_of_one_interface(lab):
     machine, nl = lab
     link.add_bridge(nl, "br7", mac=MAC)
-    link.allow_localnet(nl, link.find(nl, "br7").index)
+    link.allow_localnet(nl, link.find(nl, "br7").ifindex)
     base = "/proc/sys/net/ipv4/conf"
     assert machine("cat", f"{base}/br7/route_localnet").strip() == "1"
     assert machine("cat", f"{base}/all/route_localnet").strip() == "0"

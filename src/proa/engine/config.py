@@ -125,6 +125,74 @@ class ExecConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detach: bool = False
 
 
+class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One ``--network``: a network and the container's wishes for its place there.
+
+    Attributes:
+        network: name or id; what ``network_mode`` says for the first one.
+        address4, address6: wanted addresses (``--ip``, ``--ip6``), empty: any.
+        mac: wanted hardware address, empty: derived from the address.
+        aliases: further names on that network.
+        gateway_priority: the network with the highest leads the default route.
+    """
+
+    network: str = ""
+    address4: str = ""
+    address6: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+    gateway_priority: int = 0
+
+
+class PortConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One published port of ``-p``.
+
+    Attributes:
+        protocol: ``tcp`` or ``udp``.
+        host_ip: empty: all addresses of the host.
+        host_port: 0: any free one.
+        host_port_last: end of a range to choose a free one from; 0: exactly ``host_port``.
+    """
+
+    container_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+    host_ip: str = ""
+    host_port: int = 0
+    host_port_last: int = 0
+
+
+class ContainerUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What ``update`` changes of a container; what is not said stays.
+
+    Attributes:
+        resources: limits that are 0, empty or None stay as they are (Docker's rule).
+        restart: None: as it is.
+        labels: set on top of the container's.
+    """
+
+    resources: Resources = Resources()
+    restart: RestartPolicy | None = None
+    labels: dict[str, str] = {}
+
+
+class HealthConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``--health-*``: on top of the image's HEALTHCHECK; 0 and empty mean "the image's".
+
+    Attributes:
+        test: ``("CMD", ...)``, ``("CMD-SHELL", line)`` or ``("NONE",)``.
+        start_interval_ns: between checks during the start period.
+        on_unhealthy: what the supervisor does when the container becomes unhealthy.
+    """
+
+    test: tuple[str, ...] = ()
+    interval_ns: int = 0
+    timeout_ns: int = 0
+    start_period_ns: int = 0
+    start_interval_ns: int = 0
+    retries: int = 0
+    on_unhealthy: Literal["none", "restart", "stop"] = "none"
+
+
 class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A container as its user asked for it.
 
@@ -136,6 +204,13 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         user: ``user[:group]`` by name or number, empty: the image's.
         stop_timeout_s: None: 10 seconds.
         network_mode: ``none``, ``host``, ``default``, ``container:ID`` or a network's name.
+        networks: the wishes for ``network_mode``'s network, then further networks.
+        ports: published ports (``-p``).
+        publish_all: publish what the image exposes (``-P``), on free ports.
+        expose: further ports for ``publish_all``: ``80/tcp``.
+        rate_in_bytes, rate_out_bytes: bandwidth to and from the container, a second; 0: no limit.
+        egress: where it may connect to beyond its networks: networks, addresses, domains; None:
+            everywhere; empty: nowhere.
         userns_mode: empty: a user namespace of its own; ``host``: the host's.
         security_options: Docker's words: ``no-new-privileges=false``, ``seccomp=unconfined`` ...
     """
@@ -163,6 +238,13 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     resources: Resources = Resources()
     cgroup_parent: str = ""
     network_mode: str = "default"
+    networks: tuple[EndpointConfig, ...] = ()
+    ports: tuple[PortConfig, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()
+    rate_in_bytes: int = 0
+    rate_out_bytes: int = 0
+    egress: tuple[str, ...] | None = None
     pid_mode: str = ""
     ipc_mode: str = ""
     uts_mode: str = ""
@@ -183,5 +265,6 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     oom_score_adj: int = 0
     restart: RestartPolicy = RestartPolicy()
     log: LogConfig = LogConfig()
+    health: HealthConfig | None = None
     isolation: Literal["process", "vm"] = "process"
     platform: str = ""

@@ -1,4 +1,4 @@
-"""The engine's database: which containers, image names, volumes and events exist.
+"""The engine's database: which containers, image names, networks, volumes and events exist.
 
 :class:`State` is the entry; :mod:`proa.engine.state.database` states the rules of concurrency,
 durability and forks.
@@ -12,9 +12,20 @@ from proa.engine.state.containers import ContainerTable
 from proa.engine.state.database import BUSY_TIMEOUT_S, Database
 from proa.engine.state.events import EventTable
 from proa.engine.state.images import ImageNameTable
+from proa.engine.state.networks import Endpoint, NetworkTable, PublishedPort
 from proa.engine.state.volumes import VolumeRecord, VolumeTable
 
-__all__ = ["ContainerTable", "EventTable", "ImageNameTable", "State", "VolumeRecord", "VolumeTable"]
+__all__ = [
+    "ContainerTable",
+    "Endpoint",
+    "EventTable",
+    "ImageNameTable",
+    "NetworkTable",
+    "PublishedPort",
+    "State",
+    "VolumeRecord",
+    "VolumeTable",
+]
 
 
 class State:
@@ -23,6 +34,7 @@ class State:
     Attributes:
         containers: containers by id and name.
         images: names of images (implements :class:`proa.image.references.References`).
+        networks: networks, and the containers on them.
         volumes: named volumes.
         events: what happened.
     """
@@ -38,6 +50,7 @@ class State:
         self.events = EventTable(self._database)
         self.containers = ContainerTable(self._database, self.events)
         self.images = ImageNameTable(self._database)
+        self.networks = NetworkTable(self._database)
         self.volumes = VolumeTable(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:

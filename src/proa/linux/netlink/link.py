@@ -290,7 +290,7 @@ def _link(message: Message) -> Link:
         return int.from_bytes(found.get(kind, b""), "little")
 
     return Link(
-        index=index,
+        ifindex=index,
         name=text(found.get(_IFLA_IFNAME, b"")),
         kind=text(info.get(_IFLA_INFO_KIND, b"")),
         up=bool(flags & IFF_UP),

@@ -92,7 +92,7 @@ def list_routes(nl: Netlink, family: int = socket.AF_INET) -> list[Route]:
                 destination=_text(family, values.get(_RTA_DST)),
                 prefix=prefix,
                 gateway=_text(family, values.get(_RTA_GATEWAY)),
-                index=int.from_bytes(values.get(_RTA_OIF, b""), "little"),
+                ifindex=int.from_bytes(values.get(_RTA_OIF, b""), "little"),
                 metric=int.from_bytes(values.get(_RTA_PRIORITY, b""), "little"),
             )
         )

@@ -88,7 +88,7 @@ def set_rate(
 
 
 def clear_root(nl: Netlink, index: int) -> None:
-    """Remove the discipline at an interface's root; the kernel's own takes its place. Idempotent."""
+    """Remove the discipline at an interface's root. Idempotent."""
     _delete(nl, index, _TC_H_ROOT)
 
 
