@@ -25,7 +25,7 @@ _IFADDR = struct.Struct("<BBBBI")
 class Address(NamedTuple):
     """An address of an interface: ``address`` and ``prefix`` as in ``10.0.0.1/24``."""
 
-    index: int
+    ifindex: int
     address: str
     prefix: int
 

@@ -74,7 +74,7 @@ class Link(NamedTuple):
         alias: free text that ``ip link`` shows, up to 255 bytes; our label.
     """
 
-    index: int
+    ifindex: int
     name: str
     kind: str
     up: bool

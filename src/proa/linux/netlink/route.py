@@ -35,7 +35,7 @@ class Route(NamedTuple):
     destination: str
     prefix: int
     gateway: str
-    index: int
+    ifindex: int
     metric: int
 
 

@@ -55,7 +55,7 @@ _TICKS_PER_US = 15.625
 class Qdisc(NamedTuple):
     """A queueing discipline; ``rate_bytes`` is 0 unless it is a token bucket."""
 
-    index: int
+    ifindex: int
     kind: str
     ingress: bool
     rate_bytes: int
