@@ -8,12 +8,13 @@ import json
 import re
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.engines import Proa, temporary_root
+from tests.support.engines import Proa, supervisors, temporary_root
 from tests.support.images import ensure_busybox
 
 pytestmark = pytest.mark.requires("root", "userns", "overlay", "busybox")
@@ -31,6 +32,10 @@ def other() -> Iterator[Proa]:
     """A second engine, to carry images to."""
     with temporary_root() as proa:
         yield proa
+        # The root's end kills what still tidies up behind the last answer.
+        deadline = time.monotonic() + 10
+        while supervisors(proa) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def save(box: Proa, *words: str) -> bytes:

@@ -113,13 +113,13 @@ class TestStop:
 
 class TestKill:
     def test_kill(self, box: Proa) -> None:
-        box.ok("run", "-d", "--name", "k", *SLEEP)
-        assert box.ok("kill", "k") == "k"
-        assert box.ok("wait", "k") == "137"
-        done = box("kill", "k")
+        box.ok("run", "-d", "--name", "killed", *SLEEP)
+        assert box.ok("kill", "killed") == "killed"
+        assert box.ok("wait", "killed") == "137"
+        done = box("kill", "killed")
         assert done.code == 1
-        assert "k" in done.stderr
-        box.ok("rm", "k")
+        assert "killed" in done.stderr
+        box.ok("rm", "killed")
 
     def test_a_signal_by_name(self, box: Proa) -> None:
         start_polite(box, "named")
@@ -157,7 +157,7 @@ def test_wait_is_told_the_end(box: Proa) -> None:
 class TestPs:
     def test_table(self, box: Proa) -> None:
         box.ok("run", "-d", "--name", "up", *SLEEP)
-        box.ok("run", "--name", "gone", "--network", "none", "busybox", "sh", "-c", "exit 3")
+        box("run", "--name", "gone", "--network", "none", "busybox", "sh", "-c", "exit 3")
         header, row = box.ok("ps").splitlines()
         assert header.split() == [
             "CONTAINER", "ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES",
@@ -219,14 +219,14 @@ class TestInspect:
         box.ok("rm", "asked")
 
     def test_templates(self, box: Proa) -> None:
-        box.ok("run", "-d", "--name", "t", *SLEEP)
-        pid = box.ok("inspect", "-f", "{{.State.Pid}}", "t")
+        box.ok("run", "-d", "--name", "shown", *SLEEP)
+        pid = box.ok("inspect", "-f", "{{.State.Pid}}", "shown")
         assert int(pid) > 1
-        assert box.ok("inspect", "-f", "{{json .Config.Cmd}}", "t") == '["sleep","600"]'
-        done = box("inspect", "-f", "{{.Nope}}", "t")
+        assert box.ok("inspect", "-f", "{{json .Config.Cmd}}", "shown") == '["sleep","600"]'
+        done = box("inspect", "-f", "{{.Nope}}", "shown")
         assert (done.code, done.stdout) == (1, "")
         assert "Nope" in done.stderr
-        box.ok("rm", "-f", "t")
+        box.ok("rm", "-f", "shown")
 
     def test_missing(self, box: Proa) -> None:
         done = box("inspect", "nx")
