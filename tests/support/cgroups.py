@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from proa.cgroups.hierarchy import Hierarchy, load_hierarchy
 from proa.cgroups.limits import Machine
 from proa.cgroups.manager import CgroupManager
 from proa.cgroups.node import Node
+from proa.linux.process import set_child_subreaper
 
 MACHINE = Machine(frozenset(range(4)), frozenset((0,)))
 
@@ -191,3 +193,31 @@ def member(group: Cgroup, code: str = "", prefix: tuple[str, ...] = ()) -> Itera
         if group.frozen():
             group.thaw()
         made.end()
+
+
+def kill_and_reap(group: Cgroup) -> None:
+    """Kill a group; adopt and reap what its dead parents leave behind.
+
+    Otherwise the orphans stay zombies until init gets to them, which some inits do once a second.
+    """
+    before = _children()
+    set_child_subreaper()
+    try:
+        group.kill()
+        quiet = 0
+        while quiet < 3:
+            orphans = _children() - before
+            quiet = 0 if orphans else quiet + 1
+            for pid in orphans:
+                os.waitpid(pid, 0)
+            time.sleep(0.001)  # a child changes its parent a moment after it left the group
+    finally:
+        set_child_subreaper(enabled=False)
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children") as file:
+            found.update(map(int, file.read().split()))
+    return found

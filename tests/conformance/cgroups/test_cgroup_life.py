@@ -16,7 +16,7 @@ from proa.cgroups.cgroup import Cgroup
 from proa.cgroups.manager import CgroupManager
 from proa.errors import Conflict, NotFound
 from proa.oci.resources import LinuxDeviceCgroup, LinuxResources
-from tests.support.cgroups import member, real_hierarchy
+from tests.support.cgroups import kill_and_reap, member, real_hierarchy
 
 pytestmark = pytest.mark.requires("root")
 
@@ -43,7 +43,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[CgroupManager]:
 def group(manager: CgroupManager) -> Iterator[Cgroup]:
     made = manager.create(PATH)
     yield made
-    made.kill()
+    kill_and_reap(made)
     made.delete()
 
 
@@ -87,6 +87,7 @@ os.wait()
         process.go()
         child = int(process.line())
         assert group.pids() == sorted((process.pid, child))
+        assert process.wait() == 0
 
 
 def test_another_process_opens_the_group_by_its_path(group: Cgroup) -> None:
@@ -107,7 +108,7 @@ def test_add_moves_a_foreign_process(group: Cgroup) -> None:
         group.add(pid)
         assert group.pids() == [pid]
     finally:
-        group.kill()
+        kill_and_reap(group)
         os.waitpid(pid, 0)
     with pytest.raises(NotFound, match=f"there is no process {pid}"):
         group.add(pid)
@@ -146,29 +147,35 @@ def test_freezing_catches_a_process_that_forks_all_the_time(group: Cgroup) -> No
         frozen = group.pids()
         assert process.pid in frozen
         assert group.pids() == frozen
-        group.thaw()
+        kill_and_reap(group)
 
 
 def test_kill_ends_forkers_and_frozen_processes(group: Cgroup) -> None:
     with member(group, FORKER) as process:
         process.go()
-        group.kill()
+        kill_and_reap(group)
         assert process.wait() == -9
     with member(group) as process:
         group.freeze()
-        group.kill()
+        kill_and_reap(group)
         assert process.wait() == -9
         assert not group.frozen()
-    group.kill()  # nobody left
+    kill_and_reap(group)  # nobody left
 
 
 def test_a_group_can_be_used_again_after_kill(group: Cgroup) -> None:
     with member(group) as first:
-        group.kill()
+        kill_and_reap(group)
         first.wait()
-    with member(group, "print(os.fork() >= 0, flush=True)") as second:
+    code = """
+pid = os.fork()
+if pid:
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
+    with member(group, code) as second:
         second.go()
-        assert second.line() == "True"
+        assert second.line() == "0"
+        assert second.wait() == 0
 
 
 def test_delete_refuses_while_processes_live(manager: CgroupManager) -> None:
@@ -176,7 +183,7 @@ def test_delete_refuses_while_processes_live(manager: CgroupManager) -> None:
     with member(group) as process:
         with pytest.raises(Conflict, match=f"still has processes \\[{process.pid}\\]"):
             group.delete(timeout_s=0.02)
-        group.kill()
+        kill_and_reap(group)
     group.delete()
     with pytest.raises(NotFound):
         manager.open(PATH)
@@ -208,7 +215,7 @@ def test_pids_below_are_the_containers_too(group: Cgroup) -> None:
         with open(f"{place}/inner/cgroup.procs", "w") as file:
             file.write(str(process.pid))
         assert group.pids() == [process.pid]
-        group.kill()
+        kill_and_reap(group)
 
 
 def test_a_leftover_without_processes_is_replaced(manager: CgroupManager) -> None:
@@ -218,7 +225,7 @@ def test_a_leftover_without_processes_is_replaced(manager: CgroupManager) -> Non
         with pytest.raises(Conflict, match="exists and has processes"):
             manager.create(PATH)
         assert group.pids() == [process.pid]
-        group.kill()
+        kill_and_reap(group)
     group.delete()
 
 
