@@ -13,7 +13,7 @@ import time
 
 from proa.engine.config import ContainerConfig, Pull
 from proa.engine.containers.create import Prepared, prepare, require_root
-from proa.engine.containers.lifecycle import get
+from proa.engine.containers.lifecycle import ask_if_alive, get
 from proa.engine.containers.pending import OnStarted, Pending, RunOutcome
 from proa.engine.containers.streams import Streams, duplicate, present
 from proa.engine.context import Context
@@ -24,6 +24,7 @@ from proa.engine.supervisor.supervisor import Supervisor
 from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, TimedOut
 from proa.image.model import Image
+from proa.units import parse_signal
 
 _LOCK_TIMEOUT_S = 10.0
 _ALIVE = frozenset({"running", "paused", "restarting"})
@@ -101,6 +102,23 @@ def start(context: Context, reference: str, *, streams: Streams | None = None) -
     with _ask(context, b"S", wire.encode(request), wanted, None) as pending:
         code = pending.finish().exit_code
     return None if detach else code
+
+
+def restart(
+    context: Context, reference: str, *, timeout_s: float | None = None, signal: str = ""
+) -> None:
+    """Stop a container and start it again; one that does not run is started.
+
+    A running one stays with its supervisor, so its place on networks, its name and a wish to be
+    removed at its end stay too.
+
+    Raises:
+        NotFound: no such container.
+        CommandNotFound, CommandNotExecutable: its command cannot run.
+    """
+    request = wire.Restart(number=parse_signal(signal) if signal else 0, timeout_s=timeout_s)
+    if not ask_if_alive(context, get(context, reference), request):
+        start(context, reference)
 
 
 def run_here(
@@ -190,6 +208,8 @@ def _supervise(
             ended = supervisor.run()
             if ended is None:
                 worker.defer(supervisor.run)
+            else:
+                worker.settle()
             code = ended or 0
     finally:
         if terminal is not None:

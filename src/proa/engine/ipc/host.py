@@ -21,6 +21,9 @@ class Host(Protocol):
     def peer(self) -> socket.socket | None:
         """Connection to the client, None once it has been hung up."""
 
+    def settle(self) -> None:
+        """This worker's container is to be torn down after the answer: it may park again."""
+
     def defer(self, action: Callable[[], object]) -> None:
         """Run ``action`` once the client has its answer."""
 

@@ -22,10 +22,15 @@ import time
 
 from proa.engine.ipc.connect import socket_name
 from proa.engine.layout import Layout, SocketPath
-from proa.engine.zygote.worker import RunCommand, Worker
+from proa.engine.zygote.worker import RETURNED, RunCommand, Worker, ZygoteEnds
 from proa.linux import inotify
 
 PARKED_WORKERS = 2
+MOST_PARKED = 8
+"""Workers that came back stay while there is much to do: no fork, no page to copy."""
+
+SURPLUS_S = 5.0
+_MESSAGE_BYTES = 5
 _BACKLOG = 512
 _RESPAWN_PAUSE_S = 0.05
 
@@ -46,7 +51,7 @@ class Zygote:
         self._idle_s = idle_s
         self._path = os.path.join(layout.run, socket_name(layout.root))
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._taken_r, self._taken_w = os.pipe2(os.O_CLOEXEC)
+        self._notify_r, self._notify_w = os.pipe2(os.O_CLOEXEC)
         self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._parked: set[int] = set()
         self._watch = -1
@@ -72,7 +77,7 @@ class Zygote:
         gc.freeze()
         gc.disable()
         poll = select.poll()
-        for fd in (self._taken_r, self._wake_r, self._watch):
+        for fd in (self._notify_r, self._wake_r, self._watch):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
         try:
@@ -81,21 +86,41 @@ class Zygote:
             self._leave()
 
     def _loop(self, poll: select.poll) -> None:
-        deadline = time.monotonic() + self._idle_s
+        surplus_since = time.monotonic()
+        deadline = surplus_since + self._idle_s
         while True:
             while len(self._parked) < PARKED_WORKERS:
                 self._fork_worker()
-            ready = {fd for fd, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+            until = deadline
+            if len(self._parked) > PARKED_WORKERS:
+                until = min(until, surplus_since + SURPLUS_S)
+            ready = {fd for fd, _ in poll.poll(max(0.0, until - time.monotonic()) * 1000)}
             if self._wake_r in ready:
                 os.read(self._wake_r, 4096)
-            if self._taken_r in ready:
-                data = os.read(self._taken_r, 4096)
-                for at in range(0, len(data), 4):
-                    self._parked.discard(int.from_bytes(data[at : at + 4], "little"))
+            if self._notify_r in ready:
+                self._note(os.read(self._notify_r, _MESSAGE_BYTES * 512))
                 deadline = time.monotonic() + self._idle_s
+                surplus_since = time.monotonic()
             self._reap()
             if self._watch in ready or time.monotonic() >= deadline:
                 return
+            if time.monotonic() >= surplus_since + SURPLUS_S:
+                self._dismiss(len(self._parked) - PARKED_WORKERS)
+
+    def _note(self, messages: bytes) -> None:
+        """Take what workers told: who was taken, who came back."""
+        for at in range(0, len(messages), _MESSAGE_BYTES):
+            pid = int.from_bytes(messages[at + 1 : at + _MESSAGE_BYTES], "little")
+            if messages[at : at + 1] == RETURNED:
+                self._parked.add(pid)
+            else:
+                self._parked.discard(pid)
+        self._dismiss(len(self._parked) - MOST_PARKED)
+
+    def _dismiss(self, count: int) -> None:
+        """End parked workers; one that is taken at this very moment was not yet acknowledged."""
+        for _ in range(count):
+            _end(self._parked.pop())
 
     def _reap(self) -> None:
         while True:
@@ -124,11 +149,11 @@ class Zygote:
         code = 70
         try:
             signal.set_wakeup_fd(-1)
-            for fd in (self._taken_r, self._wake_r, self._wake_w, self._watch):
+            for fd in (self._notify_r, self._wake_r, self._wake_w, self._watch):
                 if fd >= 0:
                     os.close(fd)
-            worker = Worker(self._layout, self._run_command, parent)
-            code = worker.run(self._listener, self._taken_w)
+            ends = ZygoteEnds(parent, self._listener.detach(), self._notify_w)
+            code = Worker(self._layout, self._run_command, ends).run()
         finally:
             os._exit(code)
 
@@ -141,10 +166,14 @@ class Zygote:
             pass
         self._listener.close()
         for pid in self._parked:
-            try:
-                os.kill(pid, signal.SIGTERM)
-            except ProcessLookupError:
-                pass
+            _end(pid)
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
 
 
 def _ignore(_number: int, _frame: object) -> None:

@@ -3,7 +3,8 @@
 Life: forked by the zygote with everything imported; opens the database; blocks in accept(2). Taken
 by a request it tells the zygote, acknowledges (``A``) and acts. What shall happen after the answer
 was sent (tearing a container down, going on as the supervisor of a detached one) is queued with
-:meth:`Worker.defer`, so that nobody waits for it.
+:meth:`Worker.defer`, so that nobody waits for it. A worker whose container has come and gone parks
+again: its memory is its own already, where a fresh fork would copy a page at each first write.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 from proa.engine import context as contexts
 from proa.engine.containers import run
@@ -30,57 +32,118 @@ RunCommand = Callable[[list[str]], int]
 _SIGIO_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT})
 
 
+TAKEN = b"T"
+RETURNED = b"R"
+"""What a worker tells the zygote, followed by its pid in four bytes."""
+
+MAX_RUNS = 200
+"""A worker that ran so many containers makes room: what leaks, leaks little."""
+
+
+class ZygoteEnds(NamedTuple):
+    """The zygote and its ends of what workers share with it, as numbers in its descriptor table."""
+
+    pid: int
+    listener: int
+    notify: int
+
+
 class Worker:
     """One taken or parked worker; at most one a process."""
 
-    def __init__(self, layout: Layout, run_command: RunCommand, zygote: int) -> None:
+    def __init__(self, layout: Layout, run_command: RunCommand, zygote: ZygoteEnds) -> None:
         self.layout = layout
         self.peer: socket.socket | None = None
         self._run_command_line = run_command
         self._zygote = zygote
         self._deferred: list[Callable[[], object]] = []
+        self._settled = False
+        self._environment = dict(os.environb)
 
-    def run(self, listener: socket.socket, taken_w: int) -> int:
-        """Park, serve one request, do what was deferred; return the process' exit code.
-
-        Args:
-            listener: the zygote's socket.
-            taken_w: pipe that tells the zygote (this process' pid, four bytes) of the taking.
-        """
+    def run(self) -> int:
+        """Park and serve until this process has become something else; return its exit code."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # The zygote's death takes parked workers along; one that is taken lives on.
-        process.set_pdeathsig(signal.SIGTERM)
-        if os.getppid() != self._zygote:
-            return 0
         context = contexts.get(self.layout)
-        context.warm()
-        try:
-            peer, _ = listener.accept()
-        except OSError:
-            return 0
-        process.set_pdeathsig(0)
-        host.current = self
-        self.peer = peer
-        os.write(taken_w, os.getpid().to_bytes(4, "little"))
-        os.close(taken_w)
-        listener.close()
-        try:
-            kind, payload, fds = wire.receive(peer)
-        except (OSError, ProaError):
-            return 0
-        if not kind:
-            return 0
-        try:
-            _check_peer(peer)
-            wire.send(peer, b"A")
-        except OSError:
-            return 0
-        context.check()
-        self._serve(context, kind, payload, fds)
-        for action in self._deferred:
-            action()
+        listener, notify = self._zygote.listener, self._zygote.notify
+        for _ in range(MAX_RUNS):
+            request = self._await_request(context, listener, notify)
+            if request is None:
+                return 0
+            self._settled = False
+            self._serve(context, *request)
+            for action in self._deferred:
+                action()
+            if not self._settled:
+                return 0
+            self._reset()
+            ends = self._reach_zygote()
+            if ends is None:
+                return 0
+            listener, notify = ends
+            os.write(notify, RETURNED + os.getpid().to_bytes(4, "little"))
         return 0
+
+    def settle(self) -> None:
+        """This worker's container has come and gone: after the answer it may park again."""
+        self._settled = True
+
+    def _await_request(
+        self, context: contexts.Context, listener: int, notify: int
+    ) -> tuple[bytes, bytes, list[int]] | None:
+        """Park, be taken, read and acknowledge; both descriptors are closed.
+
+        A supervisor must not keep the listener: nobody would accept on it once the zygote is gone.
+        Returns None when there is nothing to serve.
+        """
+        with socket.socket(fileno=listener) as sock:
+            # The zygote's death takes parked workers along; one that is taken lives on.
+            process.set_pdeathsig(signal.SIGTERM)
+            if os.getppid() != self._zygote.pid:
+                return None
+            context.warm()
+            self.peer, _ = sock.accept()
+            process.set_pdeathsig(0)
+        host.current = self
+        os.write(notify, TAKEN + os.getpid().to_bytes(4, "little"))
+        os.close(notify)
+        try:
+            request = wire.receive(self.peer)
+            if not request[0]:
+                return None
+            _check_peer(self.peer)
+            wire.send(self.peer, b"A")
+        except (OSError, ProaError):
+            return None
+        context.check()
+        return request
+
+    def _reset(self) -> None:
+        """Become as good as new: nothing of one client may be seen by the next."""
+        host.current = None
+        self._deferred.clear()
+        os.chdir("/")
+        if os.environb != self._environment:
+            os.environ.clear()
+            os.environb.update(self._environment)
+        gc.collect()
+        gc.disable()
+
+    def _reach_zygote(self) -> tuple[int, int] | None:
+        """Get the shared descriptors anew, if the zygote still lives (pidfd_getfd(2))."""
+        if os.getppid() != self._zygote.pid:
+            return None
+        try:
+            pidfd = process.pidfd_open(self._zygote.pid)
+        except OSError:
+            return None
+        try:
+            listener = process.pidfd_getfd(pidfd, self._zygote.listener)
+            return listener, process.pidfd_getfd(pidfd, self._zygote.notify)
+        except OSError:
+            return None
+        finally:
+            os.close(pidfd)
 
     def defer(self, action: Callable[[], object]) -> None:
         """Run ``action`` once the answer is out."""
@@ -114,6 +177,7 @@ class Worker:
             try:
                 code = self._run_library_request(context, kind, payload, fds)
             except BaseException as error:  # noqa: BLE001 - the other process gets it
+                self._settled = False
                 self.answer(b"E", wire.encode(wire.failure_of(error)))
             else:
                 self.answer(b"X", b"%d" % code)
@@ -143,6 +207,7 @@ class Worker:
 
     def _run_command(self, payload: bytes, fds: list[int]) -> int:
         argv = _adopt_client(payload, fds)
+        self._clean = False
         if self.peer is not None:
             _interrupt_on_input(self.peer)
         gc.enable()
