@@ -1,0 +1,1 @@
+"""How a network is made and how a container gets on it; a module a driver."""

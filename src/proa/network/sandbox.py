@@ -1,0 +1,201 @@
+"""A container's live network: its namespace, and the interfaces in it.
+
+Crash rule: everything in the namespace, and the host's ends of its veths, go with the namespace,
+which goes with its last process and descriptor. What stays on the host beyond that (shapers, port
+and egress elements) has the container's id in its name or the engine's records and is swept by
+whoever finds the container dead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+
+from proa.errors import Exhausted, ProaError, from_os_error
+from proa.linux import netns
+from proa.linux.netlink import address, link, route
+from proa.linux.netlink.socket import Netlink
+from proa.network import ratelimit
+from proa.network.drivers import bridge, macvlan
+from proa.network.model import Attachment, Rates, SandboxRequest
+
+_EXFULL = 54
+
+
+class NetworkSandbox:
+    """Implements connecting and disconnecting for one namespace; owned by the supervisor.
+
+    Attributes:
+        netns_fd: descriptor of the namespace, owned by this object.
+        attachments: what is connected, in order.
+    """
+
+    def __init__(self, request: SandboxRequest, netns_fd: int) -> None:
+        """Take over a fresh namespace; nothing is connected yet.
+
+        Args:
+            netns_fd: taken over.
+        """
+        self.netns_fd = netns_fd
+        self.attachments: list[Attachment] = []
+        self.rates = request.rates
+        self._id = request.container_id
+        self._host: Netlink | None = None
+        self._inside: Netlink | None = None
+
+    def connect_all(self, attachments: Sequence[Attachment]) -> None:
+        """Connect several networks.
+
+        Raises:
+            ProaError: one could not be connected; the namespace is to be dropped.
+        """
+        for attachment in attachments:
+            self.connect(attachment)
+
+    def connect(self, attachment: Attachment) -> None:
+        """Put the container on a network: interface, addresses, routes, limits.
+
+        Raises:
+            Exhausted: the bridge has no port left.
+            ProaError: any other kind; nothing of the interface is left.
+        """
+        network = attachment.network
+        try:
+            driver = macvlan if network.driver == "macvlan" else bridge
+            driver.plug(self._host_netlink(), self._id, attachment, self.netns_fd)
+            try:
+                self._configure(attachment)
+            except BaseException:
+                self._remove(attachment)
+                raise
+        except OSError as error:
+            raise self._translate(error, attachment) from error
+        self.attachments.append(attachment)
+
+    def disconnect(self, network_id: str) -> Attachment | None:
+        """Take the container off a network; None when it is not on it.
+
+        Raises:
+            ProaError: the interface cannot be removed.
+        """
+        for attachment in self.attachments:
+            if attachment.network.id == network_id:
+                try:
+                    self._remove(attachment)
+                except OSError as error:
+                    raise self._translate(error, attachment) from error
+                self.attachments.remove(attachment)
+                if attachment.gateway:
+                    self._promote()
+                return attachment
+        return None
+
+    def limit(self, rates: Rates) -> None:
+        """Change the bandwidth on all networks.
+
+        Raises:
+            ProaError: the kernel cannot do it.
+        """
+        self.rates = rates
+        try:
+            for attachment in self.attachments:
+                if attachment.network.driver == "bridge":
+                    ratelimit.limit(self._host_netlink(), self._id, attachment.network.id, rates)
+        except OSError as error:
+            raise from_os_error(
+                error, f"cannot limit the bandwidth of container {self._id[:12]}"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the namespace; the kernel removes it once its processes are gone. Idempotent.
+
+        The host's interfaces that shape do not go by themselves; they are deleted here.
+        """
+        if self.netns_fd < 0:
+            return
+        if self.rates.out_bytes:
+            for attachment in self.attachments:
+                bridge.unplug(self._host_netlink(), self._id, attachment.network)
+        for nl in (self._host, self._inside):
+            if nl is not None:
+                nl.close()
+        self._host = self._inside = None
+        os.close(self.netns_fd)
+        self.netns_fd = -1
+
+    def _configure(self, attachment: Attachment) -> None:
+        network, interface = attachment.network, attachment.interface
+        nl = self._inside_netlink()
+        found = link.find(nl, interface)
+        if found is None:
+            raise OSError(19, os.strerror(19), interface)
+        self._quiet_ipv6(attachment)
+        for text, subnet in (
+            (attachment.address4, network.subnet4), (attachment.address6, network.subnet6),
+        ):  # fmt: skip
+            if text and subnet is not None:
+                address.add(nl, found.ifindex, text, subnet.prefix)
+        link.set_up(nl, found.ifindex)
+        if attachment.gateway and not network.internal:
+            self._add_default_routes(attachment, found.ifindex)
+        if (self.rates.in_bytes or self.rates.out_bytes) and network.driver == "bridge":
+            ratelimit.limit(self._host_netlink(), self._id, network.id, self.rates)
+
+    def _quiet_ipv6(self, attachment: Attachment) -> None:
+        """No IPv6 where the network has none; never listen to router advertisements."""
+        base = f"ipv6/conf/{attachment.interface}"
+        try:
+            if attachment.address6:
+                netns.write_sysctl(self.netns_fd, f"{base}/accept_ra", "0")
+                netns.write_sysctl(self.netns_fd, f"{base}/disable_ipv6", "0")
+            else:
+                netns.write_sysctl(self.netns_fd, f"{base}/disable_ipv6", "1")
+        except FileNotFoundError:
+            # The kernel has no IPv6.
+            return
+
+    def _add_default_routes(self, attachment: Attachment, ifindex: int) -> None:
+        network = attachment.network
+        for text, subnet in (
+            (attachment.address4, network.subnet4), (attachment.address6, network.subnet6),
+        ):  # fmt: skip
+            if text and subnet is not None:
+                try:
+                    route.add(self._inside_netlink(), index=ifindex, gateway=subnet.gateway)
+                except FileExistsError:
+                    continue
+
+    def _promote(self) -> None:
+        """After the network with the default route has gone, lead it through the next."""
+        for position, attachment in enumerate(self.attachments):
+            if attachment.network.internal:
+                continue
+            found = link.find(self._inside_netlink(), attachment.interface)
+            if found is not None:
+                self.attachments[position] = msgspec.structs.replace(attachment, gateway=True)
+                self._add_default_routes(attachment, found.ifindex)
+            return
+
+    def _remove(self, attachment: Attachment) -> None:
+        if attachment.network.driver == "bridge":
+            bridge.unplug(self._host_netlink(), self._id, attachment.network)
+        else:
+            link.delete(self._inside_netlink(), attachment.interface)
+
+    def _host_netlink(self) -> Netlink:
+        if self._host is None:
+            self._host = Netlink()
+        return self._host
+
+    def _inside_netlink(self) -> Netlink:
+        if self._inside is None:
+            self._inside = Netlink(netns_fd=self.netns_fd)
+        return self._inside
+
+    def _translate(self, error: OSError, attachment: Attachment) -> ProaError:
+        doing = f"cannot connect container {self._id[:12]} to network {attachment.network.name}"
+        if error.errno == _EXFULL:
+            return Exhausted(f"{doing}: its bridge has 1023 containers", "use another network")
+        return from_os_error(error, doing)
