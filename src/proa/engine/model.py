@@ -13,6 +13,7 @@ import msgspec
 
 from proa.engine.config import ContainerConfig
 
+Health = Literal["none", "starting", "healthy", "unhealthy"]
 Status = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
 
@@ -43,6 +44,7 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     finished_at_ns: int = 0
     restart_count: int = 0
     stopped_by_user: bool = False
+    health: Health = "none"
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from proa.engine import volumes
 from proa.engine.containers.recovery import recover_container
 from proa.engine.context import Context
 from proa.engine.ipc import control, wire
 from proa.engine.model import ContainerRecord, EventRecord
-from proa.errors import Conflict, NotFound, TimedOut, Unavailable
+from proa.engine.names import validate_name
+from proa.errors import Conflict, Invalid, NotFound, TimedOut, Unavailable
 from proa.fs import tree
 from proa.units import parse_signal
+
+T = TypeVar("T")
 
 _ALIVE = ("running", "paused", "restarting")
 _REMOVE_TIMEOUT_S = 30.0
@@ -92,9 +98,56 @@ def unpause(context: Context, reference: str) -> None:
 
 def _ask_running(context: Context, reference: str, request: wire.ControlRequest) -> None:
     record = get(context, reference)
-    if record.state.status not in _ALIVE:
-        raise Conflict(f"container {record.id[:12]} is not running")
-    _ask(context, record, request)
+    if not ask_if_alive(context, record, request):
+        raise not_running(record)
+
+
+def ask_if_alive(context: Context, record: ContainerRecord, request: wire.ControlRequest) -> bool:
+    """Ask a container's supervisor; False when the container does not run (any more).
+
+    Raises:
+        ProaError: what the supervisor answered.
+    """
+    return _exchange(context, record, lambda peer: control.ask(peer, request)) is not None
+
+
+def ask_value(context: Context, reference: str, request: wire.ControlRequest) -> bytes:
+    """Ask a running container's supervisor for a value (msgpack).
+
+    Raises:
+        Conflict: it is not running.
+    """
+    record = get(context, reference)
+    answers = _exchange(context, record, lambda peer: control.ask_value(peer, request))
+    if answers is None:
+        raise not_running(record)
+    return answers[0]
+
+
+def not_running(record: ContainerRecord) -> Conflict:
+    """The error of verbs that need a running container."""
+    return Conflict(f"container {record.id[:12]} is not running", "start it first")
+
+
+def rename(context: Context, reference: str, name: str) -> None:
+    """Give a container another name.
+
+    Raises:
+        Conflict: the name is in use.
+        Invalid: it cannot be a name, or is the container's already.
+    """
+    record = get(context, reference)
+    name = name.removeprefix("/")
+    if name == record.name:
+        raise Invalid("renaming a container with the same name as its current name")
+    validate_name(name)
+    if ask_if_alive(context, record, wire.Rename(name=name)):
+        return
+    event = EventRecord(
+        sequence=0, time_ns=time.time_ns(), type="container", action="rename", actor_id=record.id,
+        attributes={"image": record.config.image, "name": name, "oldName": record.name},
+    )  # fmt: skip
+    context.state.containers.rename(record.id, name, [event])
 
 
 def wait(context: Context, reference: str) -> int:
@@ -182,12 +235,27 @@ def _lock_directory(directory: str, container_id: str) -> int:
 
 def _ask(context: Context, record: ContainerRecord, request: wire.ControlRequest) -> int | None:
     """Ask the supervisor; when it is gone, set right what it left and answer from the record."""
+    answers = _exchange(context, record, lambda peer: control.ask(peer, request))
+    if answers is not None:
+        return answers[0]
+    current = context.state.containers.find(record.id) or record
+    return current.state.exit_code
+
+
+def _exchange(
+    context: Context, record: ContainerRecord, ask: Callable[[socket.socket], T]
+) -> tuple[T] | None:
+    """Ask the supervisor of a container; None when the container is not alive (any more).
+
+    A supervisor that has just begun does not listen yet: it gets a moment.
+    """
     deadline = time.monotonic() + _START_GRACE_S
-    while True:
+    current: ContainerRecord | None = record
+    while current is not None and current.state.status in _ALIVE:
         peer = control.connect(context.layout, record.id)
         if peer is not None:
             try:
-                return control.ask(peer, request)
+                return (ask(peer),)
             except Unavailable:
                 pass
             finally:
@@ -195,10 +263,7 @@ def _ask(context: Context, record: ContainerRecord, request: wire.ControlRequest
         current = context.state.containers.find(record.id)
         if current is not None and current.state.status in _ALIVE:
             current = recover_container(context, current)
-        if current is None:
-            return record.state.exit_code
-        if current.state.status not in _ALIVE:
-            return current.state.exit_code
         if time.monotonic() > deadline:
             raise Unavailable(f"the supervisor of container {record.id[:12]} does not answer")
         time.sleep(0.005)
+    return None

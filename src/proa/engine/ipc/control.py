@@ -36,18 +36,38 @@ def ask(peer: socket.socket, request: wire.ControlRequest, fds: tuple[int, ...] 
         Unavailable: the supervisor died meanwhile.
         ProaError: what the supervisor answered.
     """
-    try:
-        wire.send(peer, b"Q", wire.encode(request), fds)
-        kind, payload, _ = wire.receive(peer)
-    except OSError:
-        kind, payload = b"", b""
+    kind, payload = _exchange(peer, request, fds)
     match kind:
         case b"O":
             return None
         case b"X":
             return int(payload)
-        case b"E":
-            raise wire.error_of(wire.decode_failure(payload))
-        case b"":
-            raise Unavailable("the container's supervisor ended while it was asked")
     raise Internal(f"a supervisor answered {kind!r}")
+
+
+def ask_value(peer: socket.socket, request: wire.ControlRequest) -> bytes:
+    """Send one request and return the value (msgpack) that it is answered with.
+
+    Raises:
+        Unavailable: the supervisor died meanwhile.
+        ProaError: what the supervisor answered.
+    """
+    kind, payload = _exchange(peer, request, ())
+    if kind != b"V":
+        raise Internal(f"a supervisor answered {kind!r}")
+    return payload
+
+
+def _exchange(
+    peer: socket.socket, request: wire.ControlRequest, fds: tuple[int, ...]
+) -> tuple[bytes, bytes]:
+    try:
+        wire.send(peer, b"Q", wire.encode(request), fds)
+        kind, payload, _ = wire.receive(peer)
+    except OSError:
+        kind, payload = b"", b""
+    if kind == b"E":
+        raise wire.error_of(wire.decode_failure(payload))
+    if not kind:
+        raise Unavailable("the container's supervisor ended while it was asked")
+    return kind, payload

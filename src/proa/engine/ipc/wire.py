@@ -28,7 +28,7 @@ import socket
 import msgspec
 
 from proa import errors
-from proa.engine.config import ContainerConfig, Pull
+from proa.engine.config import ContainerConfig, ContainerUpdate, Pull
 from proa.oci.spec import Process
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
@@ -125,11 +125,41 @@ class Unpause(msgspec.Struct, frozen=True, kw_only=True, tag="unpause"):
     """Thaw all processes."""
 
 
+class Restart(msgspec.Struct, frozen=True, kw_only=True, tag="restart"):
+    """As :class:`Stop`, and start again; answered when the container runs."""
+
+    number: int = 0
+    timeout_s: float | None = None
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, tag="update"):
+    """Change limits, restart policy or labels, live and in the record."""
+
+    changes: ContainerUpdate
+
+
+class Rename(msgspec.Struct, frozen=True, kw_only=True, tag="rename"):
+    """Give the container another name."""
+
+    name: str
+
+
+class ListProcesses(msgspec.Struct, frozen=True, kw_only=True, tag="processes"):
+    """Answered with ``V``: the host pids of all processes, ``list[int]``."""
+
+
+class ReadStats(msgspec.Struct, frozen=True, kw_only=True, tag="stats"):
+    """Answered with ``V``: :class:`proa.oci.isolation.Stats`."""
+
+
 class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
     """Answered at once: the supervisor lives."""
 
 
-ControlRequest = Signal | Stop | Wait | Attach | Exec | Resize | Pause | Unpause | Ping
+ControlRequest = (
+    Signal | Stop | Wait | Attach | Exec | Resize | Pause | Unpause | Restart | Update | Rename
+    | ListProcesses | ReadStats | Ping
+)  # fmt: skip
 
 _ENCODER = msgspec.msgpack.Encoder()
 _KINDS: dict[str, type[errors.ProaError]] = {

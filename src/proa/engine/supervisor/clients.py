@@ -8,12 +8,14 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from proa.engine.config import ContainerUpdate
 from proa.engine.ipc import wire
 from proa.engine.supervisor.control import Connection, ControlSocket
 from proa.engine.supervisor.loop import READ, Loop
 from proa.engine.supervisor.stdio import ContainerStdio
 from proa.engine.supervisor.streams import Attachment, Sink
 from proa.engine.supervisor.terminal import ClientTerminal
+from proa.errors import Conflict, ProaError
 from proa.oci.isolation import ProcessHandle, Sandbox, Stdio
 
 
@@ -36,6 +38,15 @@ class Supervised(Protocol):
 
     def stop(self, number: int, timeout_s: float | None) -> None:
         """Begin to stop it for good; 0 and None mean the container's own."""
+
+    def restart(self, number: int, timeout_s: float | None) -> None:
+        """Begin to stop it and to start it again; ``tell_restarted`` follows."""
+
+    def update(self, changes: ContainerUpdate) -> None:
+        """Change limits, restart policy or labels, live and in the record."""
+
+    def rename(self, name: str) -> None:
+        """Give it another name."""
 
     def pause(self) -> None:
         """Freeze it."""
@@ -64,6 +75,7 @@ class Clients:
         self._socket: ControlSocket | None = None
         self._connections: set[Connection] = set()
         self._waiting: list[Connection] = []
+        self._restarting: list[Connection] = []
         self._attached: dict[Connection, list[Sink]] = {}
         self._processes: set[ProcessHandle] = set()
         self._foreground: Connection | None = None
@@ -98,6 +110,16 @@ class Clients:
         for connection in (*self._waiting, *self._attached):
             connection.answer(b"X", b"%d" % code)
         self._waiting.clear()
+        self.tell_restarted(Conflict(f"container {self._id[:12]} was stopped meanwhile"))
+
+    def tell_restarted(self, error: ProaError | None = None) -> None:
+        """Answer all who asked for a restart: the container runs again, or why it does not."""
+        for connection in self._restarting:
+            if error is None:
+                connection.answer(b"O")
+            else:
+                connection.fail(error)
+        self._restarting.clear()
 
     def close(self) -> None:
         """Hang up on everybody and remove the socket. Idempotent."""
@@ -118,8 +140,9 @@ class Clients:
 
     def _on_gone(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if connection in self._waiting:
-            self._waiting.remove(connection)
+        for waiting in (self._waiting, self._restarting):
+            if connection in waiting:
+                waiting.remove(connection)
         self._supervised.stdio.detach(self._attached.pop(connection, []))
 
     def _on_foreground_signal(self, number: int) -> None:
@@ -137,8 +160,20 @@ class Clients:
                 self._waiting.append(connection)
                 self._supervised.stop(number, timeout_s)
                 return
+            case wire.Restart(number=number, timeout_s=timeout_s):
+                self._restarting.append(connection)
+                self._supervised.restart(number, timeout_s)
+                return
             case wire.Attach():
                 self._attach(connection, request)
+                return
+            case wire.ListProcesses():
+                pids = self._supervised.get_running().processes()
+                connection.answer(b"V", wire.encode(pids))
+                return
+            case wire.ReadStats():
+                stats = self._supervised.get_running().stats()
+                connection.answer(b"V", wire.encode(stats))
                 return
             case wire.Exec():
                 self._exec(connection, request)
@@ -153,6 +188,10 @@ class Clients:
                 self._supervised.pause()
             case wire.Unpause():
                 self._supervised.unpause()
+            case wire.Update(changes=changes):
+                self._supervised.update(changes)
+            case wire.Rename(name=name):
+                self._supervised.rename(name)
             case wire.Ping():
                 pass
         connection.answer(b"O")

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 import msgspec
 
+from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
-from proa.engine.model import ContainerRecord, ContainerState, EventRecord, ProcessIdentity, Status
+from proa.engine.model import (
+    ContainerRecord,
+    ContainerState,
+    EventRecord,
+    Health,
+    ProcessIdentity,
+    Status,
+)
 from proa.errors import CommandNotExecutable, CommandNotFound, ProaError
 from proa.linux import procfs
 from proa.oci.isolation import ExitStatus
@@ -35,7 +44,7 @@ class Journal:
         """The status that is stored."""
         return self.record.state.status
 
-    def started(self, pid: int, restart_count: int) -> None:
+    def started(self, pid: int, restart_count: int, health: Health = "none") -> None:
         """The container's init runs as ``pid`` under this process."""
         boot_id = procfs.read_boot_id()
         state = ContainerState(
@@ -44,8 +53,9 @@ class Journal:
             supervisor=_identify(os.getpid(), boot_id),
             started_at_ns=time.time_ns(),
             restart_count=restart_count,
+            health=health,
         )
-        self._write(state, "start")
+        self._write(state, [self._event("start", {})])
 
     def not_started(self, error: BaseException) -> None:
         """The container could not start: as it was, with the reason and Docker's exit code."""
@@ -70,9 +80,11 @@ class Journal:
         """The container's init has ended; the record of one that is to vanish is deleted."""
         if end.oom_killed:
             self.event("oom")
-        code = str(end.code)
+        events = [self._event("die", {"exitCode": str(end.code)})]
+        if stopped_by_user and not restarting:
+            events.append(self._event("stop", {}))
         if not self._durable and not restarting:
-            self.forget("die", exitCode=code)
+            self.forget(events)
             return
         state = msgspec.structs.replace(
             self.record.state,
@@ -84,25 +96,54 @@ class Journal:
             restart_count=restart_count,
             stopped_by_user=stopped_by_user,
         )
-        self._write(state, "die", exitCode=code)
+        self._write(state, events)
 
     def moved_to(self, status: Status, action: str) -> None:
         """Only the status changes (paused and back)."""
-        self._write(msgspec.structs.replace(self.record.state, status=status), action)
+        state = msgspec.structs.replace(self.record.state, status=status)
+        self._write(state, [self._event(action, {})])
 
-    def forget(self, action: str = "", **attributes: str) -> None:
+    def became(self, health: Health) -> None:
+        """Only the health changes."""
+        state = msgspec.structs.replace(self.record.state, health=health)
+        self._write(state, [self._event(f"health_status: {health}", {})], durable=False)
+
+    def reconfigured(self, config: ContainerConfig) -> None:
+        """The configuration was changed, live."""
+        self._state.containers.set_config(self.record.id, config, [self._event("update", {})])
+        self.record = msgspec.structs.replace(self.record, config=config)
+
+    def renamed(self, name: str) -> None:
+        """The container has another name.
+
+        Raises:
+            Conflict: the name is in use.
+            Invalid: it cannot be a name.
+        """
+        before = self.record
+        self.record = msgspec.structs.replace(before, name=name)
+        try:
+            event = self._event("rename", {"oldName": before.name})
+            self._state.containers.rename(before.id, name, [event])
+        except BaseException:
+            self.record = before
+            raise
+
+    def forget(self, events: Sequence[EventRecord] = ()) -> None:
         """Delete the record."""
-        events = [self._event(action, attributes)] if action else []
-        events.append(self._event("destroy", {}))
-        self._state.containers.delete(self.record.id, events, durable=False)
+        gone = (*events, self._event("destroy", {}))
+        self._state.containers.delete(self.record.id, gone, durable=False)
 
     def event(self, action: str, **attributes: str) -> None:
         """Something happened that changes no record."""
         self._state.events.append(self._event(action, attributes), durable=False)
 
-    def _write(self, state: ContainerState, action: str = "", **attributes: str) -> None:
-        events = [self._event(action, attributes)] if action else []
-        self._state.containers.update_state(self.record.id, state, events, durable=self._durable)
+    def _write(
+        self, state: ContainerState, events: Sequence[EventRecord] = (), *, durable: bool = True
+    ) -> None:
+        self._state.containers.update_state(
+            self.record.id, state, events, durable=durable and self._durable
+        )
         self.record = msgspec.structs.replace(self.record, state=state)
 
     def _event(self, action: str, attributes: dict[str, str]) -> EventRecord:

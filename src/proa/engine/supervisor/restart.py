@@ -25,6 +25,10 @@ class RestartClock:
         self._delay_s = FIRST_DELAY_S
         self._began_s = time.monotonic()
 
+    def change(self, policy: RestartPolicy) -> None:
+        """Follow another policy from now on."""
+        self._policy = policy
+
     def delay_after(self, exit_code: int) -> float | None:
         """Return seconds until the next start, None when there is none."""
         if not self._wants(exit_code):

@@ -22,14 +22,17 @@ import os
 import signal
 import socket
 import time
+from typing import TYPE_CHECKING
 
 from proa.engine import volumes
+from proa.engine.compose.resources import compose_resources
 from proa.engine.compose.spec import compose_sandbox
+from proa.engine.config import ContainerUpdate
 from proa.engine.context import Context
 from proa.engine.logs.driver import LogWriter
 from proa.engine.logs.drivers import open_log_writer
 from proa.engine.logs.none import NullWriter
-from proa.engine.model import ContainerRecord
+from proa.engine.model import ContainerRecord, Health
 from proa.engine.supervisor.clients import Clients
 from proa.engine.supervisor.journal import Journal, exit_code_of
 from proa.engine.supervisor.loop import READ, Loop, Timer
@@ -42,6 +45,9 @@ from proa.fs import tree
 from proa.image.model import Image
 from proa.oci.isolation import ExitStatus, Sandbox
 from proa.units import parse_signal
+
+if TYPE_CHECKING:
+    from proa.engine.supervisor.health import HealthMonitor
 
 DEFAULT_STOP_TIMEOUT_S = 10.0
 
@@ -74,6 +80,9 @@ class Supervisor:
         self._restart = RestartClock(record.config.restart)
         self._kill_timer: Timer | None = None
         self._stopped_by_user = False
+        self._restart_wanted = False
+        self._relaunch_timer: Timer | None = None
+        self._health: HealthMonitor | None = None
         self._end: ExitStatus | None = None
         self._detached = False
 
@@ -101,7 +110,7 @@ class Supervisor:
             )
             attachment = Attachment()
             self._clients.listen(self._context.layout.control(self._journal.record.id))
-            self._journal.started(sandbox.init.pid, self._restart.count)
+            self._record_start(sandbox)
         except BaseException as error:
             attachment.close()
             self.stdio.close()
@@ -159,17 +168,58 @@ class Supervisor:
     def stop(self, number: int, timeout_s: float | None) -> None:
         """Begin to stop the container for good: a signal, then SIGKILL after the timeout."""
         self._stopped_by_user = True
+        self._restart_wanted = False
         if self._end is not None:
             # Between two runs of a restart policy: there is nothing left to stop.
             self._finish(self._end)
             return
+        self._ask_to_end(number, timeout_s)
+
+    def restart(self, number: int, timeout_s: float | None) -> None:
+        """Begin to stop the container as :meth:`stop` does, and to start it again."""
+        if self._stopped_by_user:
+            raise Conflict(f"container {self._short_id} is being stopped")
+        self._restart_wanted = True
+        if self._end is None:
+            self._ask_to_end(number, timeout_s)
+        elif self._relaunch_timer is not None:
+            self._relaunch_timer.cancel()
+            self._relaunch()
+
+    def update(self, changes: ContainerUpdate) -> None:
+        """Change limits, restart policy or labels: first in the kernel, then in the record.
+
+        Raises:
+            Invalid: the new limits contradict each other.
+            ProaError: the kernel refused one; the record is unchanged.
+        """
+        from proa.engine.compose.changes import updated
+
+        config = updated(self._config, changes)
+        if config.resources != self._config.resources and self._end is None:
+            self.get_running().update(compose_resources(config.resources))
+        self._journal.reconfigured(config)
+        self._restart.change(config.restart)
+        self._config = config
+
+    def rename(self, name: str) -> None:
+        """Give the container another name."""
+        self._journal.renamed(name)
+
+    def _ask_to_end(self, number: int, timeout_s: float | None) -> None:
         image_signal = self._image.config.config.stop_signal
         self.signal(number or parse_signal(self._config.stop_signal or image_signal or "SIGTERM"))
+        self._thaw()
         if timeout_s is None:
             configured = self._config.stop_timeout_s
             timeout_s = DEFAULT_STOP_TIMEOUT_S if configured is None else float(configured)
         if timeout_s >= 0 and self._kill_timer is None:
             self._kill_timer = self._loop.call_later(timeout_s, lambda: self.signal(signal.SIGKILL))
+
+    def _thaw(self) -> None:
+        """Let a frozen container get the signal that shall end it."""
+        if self._journal.status == "paused" and self._sandbox is not None:
+            self._sandbox.resume()
 
     def pause(self) -> None:
         """Freeze the container.
@@ -207,6 +257,8 @@ class Supervisor:
     def note_kill(self, number: int) -> None:
         """Record that a user sent a signal."""
         self._journal.event("kill", signal=str(number))
+        if number == signal.SIGKILL:
+            self._thaw()
 
     # -- start -------------------------------------------------------------------------------------
 
@@ -249,12 +301,26 @@ class Supervisor:
         self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
         return (*warnings, *sandbox.warnings), sandbox
 
+    def _record_start(self, sandbox: Sandbox) -> None:
+        config, image_check = self._config.health, self._image.config.config.healthcheck
+        if config is not None or image_check is not None:
+            from proa.engine.supervisor.health import monitor
+
+            self._health = monitor(self._context, self._journal.record, self._image, self)
+        state: Health = "none" if self._health is None else "starting"
+        self._journal.started(sandbox.init.pid, self._restart.count, state)
+        if self._health is not None:
+            self._health.start(self._loop, self._journal)
+
     # -- end ---------------------------------------------------------------------------------------
 
     def _on_exit(self, _events: int) -> None:
         sandbox = self.get_running()
         self._loop.remove(sandbox.init.pidfd)
         end = sandbox.init.wait()
+        if self._health is not None:
+            self._health.close()
+            self._health = None
         if self._kill_timer is not None:
             self._kill_timer.cancel()
             self._kill_timer = None
@@ -265,7 +331,14 @@ class Supervisor:
 
     def _finish_when_settled(self) -> None:
         """Go on once attached readers have everything; who hangs up is not waited for."""
-        if self._end is None or not self.stdio.settled:
+        if self._end is None or not self.stdio.settled or self._relaunch_timer is not None:
+            return
+        if self._restart_wanted:
+            self._journal.ended(
+                self._end, self._restart.count, stopped_by_user=True, restarting=True
+            )
+            self.stdio.close()
+            self._relaunch()
             return
         delay_s = None if self._stopped_by_user else self._restart.delay_after(self._end.code)
         if delay_s is None:
@@ -273,9 +346,10 @@ class Supervisor:
             return
         self._journal.ended(self._end, self._restart.count, stopped_by_user=False, restarting=True)
         self.stdio.close()
-        self._loop.call_later(delay_s, self._relaunch)
+        self._relaunch_timer = self._loop.call_later(delay_s, self._relaunch)
 
     def _relaunch(self) -> None:
+        self._relaunch_timer = None
         if self._stopped_by_user:
             return
         if self._sandbox is not None:
@@ -285,10 +359,15 @@ class Supervisor:
         self._end = None
         try:
             _, sandbox = self._start_process()
-            self._journal.started(sandbox.init.pid, self._restart.count)
+            self._record_start(sandbox)
+            if self._restart_wanted:
+                self._restart_wanted = False
+                self._journal.event("restart")
+                self._clients.tell_restarted()
         except ProaError as error:
             self._end = ExitStatus(code=exit_code_of(error))
             self._journal.not_started(error)
+            self._clients.tell_restarted(error)
             self._clients.tell_end(self._end.code)
             self._loop.stop()
 
