@@ -14,6 +14,7 @@ from proa.image.border import Border
 from proa.image.content.store import ContentStore
 from proa.image.limits import DEFAULT, Limits
 from proa.image.model import Progress, silent
+from proa.oci.digest import Digest
 from proa.oci.manifest import parse_manifest
 
 
@@ -40,9 +41,10 @@ def load_archive(
             finally:
                 os.close(fd)
         if intake.has("index.json") and intake.has("oci-layout"):
-            return _with_docker_names(intake, oci_layout.find_images(intake, platform, what), what)
+            found = oci_layout.find_images(intake, platform, what)
+            return _merged(_with_docker_names(intake, found, what))
         if intake.has("manifest.json"):
-            return docker_archive.find_images(intake, platform, what)
+            return _merged(docker_archive.find_images(intake, platform, what))
     raise Invalid(
         f"{what} is neither a Docker archive nor an OCI layout: it has no manifest.json and no"
         " index.json",
@@ -69,3 +71,11 @@ def _with_docker_names(intake: Intake, found: list[FoundImage], what: str) -> li
         more = [name for name in names.get(config, ()) if name not in image.names]
         result.append(msgspec.structs.replace(image, names=(*image.names, *more)))
     return result
+
+
+def _merged(found: list[FoundImage]) -> list[FoundImage]:
+    """Join entries of one image: a layout lists it once for every name."""
+    names: dict[Digest, tuple[str, ...]] = {}
+    for image in found:
+        names[image.manifest_digest] = names.get(image.manifest_digest, ()) + image.names
+    return [FoundImage(manifest_digest=digest, names=words) for digest, words in names.items()]

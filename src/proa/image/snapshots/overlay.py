@@ -180,6 +180,8 @@ class Staged:
         while True:
             self.committed = os.path.lexists(f"{snapshots.path}/{encoded(chain_id)}/layer")
             if self.committed:
+                if self._lock:
+                    remove_tree(self._path)  # made anew while the other committed
                 self._close()
                 return
             if self._lock:
