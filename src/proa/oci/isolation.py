@@ -11,7 +11,7 @@ Lifecycle (OCI runtime spec 1.2, "Runtime and Lifecycle"): ``create`` leaves the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -200,13 +200,24 @@ class Sandbox(Protocol):
 class Isolation(Protocol):
     """A way to run containers. Instances are stateless: state is in the sandboxes."""
 
-    def create(self, sandbox: SandboxSpec, stdio: Stdio, *, start: bool = False) -> Sandbox:
+    def create(
+        self,
+        sandbox: SandboxSpec,
+        stdio: Stdio,
+        *,
+        start: bool = False,
+        on_network: Callable[[int], None] | None = None,
+    ) -> Sandbox:
         """Build the sandbox and park its init process before execve.
 
         Args:
             sandbox: what to build.
             stdio: the init process' descriptors.
             start: do not park: create and ``start`` in one go (the fast path).
+            on_network: called with a descriptor of the sandbox's new network namespace, which it
+                takes over, before anything of the container runs (the moment of the runtime spec's
+                ``createRuntime`` hooks). What it raises ends the creation. Not called when the
+                sandbox shares or joins another's network.
 
         Raises:
             Invalid: the spec asks for what no host could do.

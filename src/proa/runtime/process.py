@@ -14,6 +14,7 @@ container: init gets SIGKILL when the *thread* that created it ends.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 
 from proa.cgroups.cgroup import Cgroup
@@ -33,6 +34,8 @@ from proa.runtime.sandbox import ProcessSandbox
 from proa.runtime.sources import Source, open_base, open_bind, open_device
 from proa.runtime.validate import validate
 
+OnNetwork = Callable[[int], None]
+
 
 class ProcessIsolation:
     """Implements :class:`proa.oci.isolation.Isolation` on this kernel. Holds no state.
@@ -46,7 +49,14 @@ class ProcessIsolation:
         self._executor = executor
         self._cgroups = cgroups
 
-    def create(self, sandbox: SandboxSpec, stdio: Stdio, *, start: bool = False) -> ProcessSandbox:
+    def create(
+        self,
+        sandbox: SandboxSpec,
+        stdio: Stdio,
+        *,
+        start: bool = False,
+        on_network: OnNetwork | None = None,
+    ) -> ProcessSandbox:
         """Build a sandbox; see :meth:`proa.oci.isolation.Isolation.create`.
 
         Raises:
@@ -62,7 +72,10 @@ class ProcessIsolation:
         try:
             if cgroup is not None:
                 warnings += cgroup.warnings
-            launch = _launch(sandbox, stdio, executor, cgroup, sources, warnings, parked=not start)
+            launch = _launch(
+                sandbox, stdio, executor, cgroup, sources, warnings,
+                parked=not start, on_network=on_network,
+            )  # fmt: skip
         except BaseException:
             if cgroup is not None:
                 cgroup.delete()
@@ -89,6 +102,7 @@ def _launch(
     warnings: list[str],
     *,
     parked: bool,
+    on_network: OnNetwork | None,
 ) -> launching.Launch:
     """From a checked sandbox to a child that is parked, or has executed its command."""
     spec = sandbox.spec
@@ -107,7 +121,7 @@ def _launch(
         fill |= fill_stdio(stdio, process, linux)
     prepare = partial(
         _prepare, linux=linux, process=process, sources=sources, limits=limits, raised=raised,
-        warnings=warnings,
+        warnings=warnings, on_network=on_network if _has_new_network(linux) else None,
     )  # fmt: skip
     entered = _open_namespaces(linux)
     try:
@@ -193,8 +207,9 @@ def _prepare(
     limits: tuple[tuple[int, int, int], ...],
     raised: tuple[int, ...],
     warnings: list[str],
+    on_network: OnNetwork | None,
 ) -> None:
-    """Give the waiting child its identity, and the mounts that belong to it."""
+    """Give the waiting child its identity, the mounts that belong to it, and its network."""
     del arena
     userns_fd = -1
     if linux.uid_mappings:
@@ -207,3 +222,9 @@ def _prepare(
         if userns_fd >= 0:
             os.close(userns_fd)
     adjust(pid, process, limits, raised, warnings)
+    if on_network is not None:
+        on_network(ns.open_namespace(pid, "network"))
+
+
+def _has_new_network(linux: Linux) -> bool:
+    return any(item.type == "network" and not item.path for item in linux.namespaces)
