@@ -68,6 +68,20 @@ def test_every_controller(tree: FakeTree, manager: CgroupManager) -> None:
     assert set(group.paths()) == set(ALL)
 
 
+def test_a_reserved_group_gets_the_limits_of_a_fresh_one(
+    tree: FakeTree, manager: CgroupManager
+) -> None:
+    tree.born["memory"] = {"memory.memsw.limit_in_bytes": UNLIMITED}
+    manager.reserve("/proa/c1")
+    assert groups(tree) == {"memory", "pids", "cpu", "cpuacct"}
+    group = create(manager, LinuxResources(memory=LinuxMemory(limit=GIB)))
+    assert tree.written("memory/proa/c1") == [
+        ("memory.limit_in_bytes", f"{GIB}"),
+        ("memory.memsw.limit_in_bytes", f"{2 * GIB}"),
+    ]
+    group.close()
+
+
 def test_controllers_mounted_together_have_one_group(tree: FakeTree) -> None:
     group = tree.v1("memory", "pids", together=("cpu", "cpuacct")).create("/proa/c1")
     assert groups(tree) == {"memory", "pids", "cpu,cpuacct"}

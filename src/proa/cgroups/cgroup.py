@@ -33,6 +33,14 @@ class Cgroup(ABC):
     warnings: list[str]
 
     @abstractmethod
+    def set_up(self, resources: LinuxResources, *, every_controller: bool) -> None:
+        """Set the limits of a group that was just made; called once, by the manager.
+
+        Raises:
+            ProaError: a limit is refused; the group has been removed.
+        """
+
+    @abstractmethod
     def join_fds(self) -> tuple[int, ...]:
         """Descriptors to which a **single-threaded** child writes ``b"0"`` to join (v1).
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 from proa.cgroups.cgroup import Cgroup
-from proa.oci.resources import LinuxResources
 
 
 class Driver(Protocol):
@@ -17,10 +16,8 @@ class Driver(Protocol):
     def pin(self, parent: str) -> None:
         """Keep a parent while this process lives."""
 
-    def create(
-        self, parent: str, name: str, resources: LinuxResources, *, every_controller: bool
-    ) -> Cgroup:
-        """Make a group with checked limits."""
+    def create(self, parent: str, name: str) -> Cgroup:
+        """Make a group without limits, for :meth:`Cgroup.set_up`."""
 
     def open(self, parent: str, name: str) -> Cgroup:
         """Find a group."""

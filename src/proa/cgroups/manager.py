@@ -39,6 +39,7 @@ class CgroupManager:
         self._hierarchy = hierarchy
         self._machine = machine
         self._driver: Driver | None = None
+        self._reserved: dict[str, Cgroup] = {}
 
     @property
     def hierarchy(self) -> Hierarchy:
@@ -92,7 +93,24 @@ class CgroupManager:
         parent, name = _split(path)
         limits = _NO_LIMITS if resources is None else resources
         self._check(limits)
-        return self._get_driver().create(parent, name, limits, every_controller=every_controller)
+        group = self._reserved.pop(f"{parent}/{name}", None)
+        if group is None:
+            group = self._get_driver().create(parent, name)
+        group.set_up(limits, every_controller=every_controller)
+        return group
+
+    def reserve(self, path: str) -> None:
+        """Make a group now whose limits come with a later :meth:`create` of the same path.
+
+        Takes two thirds of ``create`` and ``join_fds`` off the way of a start on v1. For whoever
+        knows a container's id before anybody asks for it. Both calls belong into one process;
+        :meth:`close` removes what was reserved and not created.
+        """
+        parent, name = _split(path)
+        group = self._get_driver().create(parent, name)
+        self._reserved[f"{parent}/{name}"] = group
+        group.join_fds()
+        group.clone_fd()
 
     def open(self, path: str) -> Cgroup:
         """The existing group of another process.
@@ -105,6 +123,9 @@ class CgroupManager:
 
     def close(self) -> None:
         """Remove the parents that this process made if they are empty, close descriptors."""
+        for group in self._reserved.values():
+            group.delete()
+        self._reserved.clear()
         if self._driver is not None:
             self._driver.close()
             self._driver = None

@@ -48,7 +48,7 @@ def group(manager: CgroupManager) -> Iterator[Cgroup]:
 
 
 def directories(group: Cgroup) -> list[str]:
-    return [path for path in set(group.paths().values()) if path.endswith("/c1")]
+    return [path for path in set(group.paths().values()) if path.endswith(group.path)]
 
 
 def reopened(group: Cgroup) -> Cgroup:
@@ -227,6 +227,18 @@ def test_a_leftover_without_processes_is_replaced(manager: CgroupManager) -> Non
         assert group.pids() == [process.pid]
         kill_and_reap(group)
     group.delete()
+
+
+def test_a_reserved_group_becomes_the_container_or_goes(manager: CgroupManager) -> None:
+    manager.reserve(PATH)
+    manager.reserve(f"{PARENT}/unused")
+    group = manager.create(PATH, LinuxResources())
+    with member(group) as process:
+        assert group.pids() == [process.pid]
+    group.delete()
+    places = directories(manager.open(f"{PARENT}/unused"))
+    manager.close()
+    assert not [place for place in places if os.path.exists(place)]
 
 
 def test_devices_are_denied_but_for_the_defaults(group: Cgroup) -> None:

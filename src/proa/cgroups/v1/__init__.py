@@ -1,0 +1,1 @@
+"""Cgroup v1: a hierarchy for each controller, a module for each."""

@@ -58,31 +58,11 @@ class V1Driver:
         """Keep a parent while this process lives."""
         self.parents.pin(parent)
 
-    def create(
-        self,
-        parent: str,
-        name: str,
-        resources: LinuxResources,
-        *,
-        every_controller: bool,
-    ) -> V1Cgroup:
-        """Make the groups and set the limits; nothing is left behind on failure."""
-        rules = self.fold_own_devices(resources)
-        controllers = list(self._always)
-        if every_controller:
-            controllers += [name for name in self.mounts if name not in controllers]
+    def create(self, parent: str, name: str) -> V1Cgroup:
+        """Make the groups every container has; nothing is left behind on failure."""
         group = V1Cgroup(self, parent, name, {})
         group.warnings += [self._missing_warning(name) for name in self._missing]
-        try:
-            for controller in controllers:
-                group.nodes[controller] = self.make(controller, parent, name, group.nodes)
-            group.apply(resources, rules, fresh=True)
-        except OSError as error:
-            group.abandon()
-            raise group_error(error, f"cannot make the cgroup {parent}/{name}") from error
-        except BaseException:
-            group.abandon()
-            raise
+        group.grow(self._always)
         return group
 
     def open(self, parent: str, name: str) -> V1Cgroup:

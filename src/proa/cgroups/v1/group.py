@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from proa.cgroups.cgroup import Cgroup
@@ -68,6 +68,33 @@ class V1Cgroup(Cgroup):
         self._tasks: dict[str, int] = {}
         self._oom_fd = -1
 
+    def grow(self, controllers: Iterable[str]) -> None:
+        """Make the groups of more controllers, still empty; on failure all groups are removed."""
+        try:
+            for controller in controllers:
+                if controller not in self.nodes:
+                    self.nodes[controller] = self._maker.make(
+                        controller, self._parent, self._name, self.nodes
+                    )
+        except OSError as error:
+            self.abandon()
+            raise group_error(error, f"cannot make the cgroup {self.path}") from error
+        except BaseException:
+            self.abandon()
+            raise
+
+    def set_up(self, resources: LinuxResources, *, every_controller: bool) -> None:
+        if every_controller:
+            self.grow(self._maker.mounts)
+        try:
+            self.apply(resources, self._maker.fold_own_devices(resources), fresh=True)
+        except OSError as error:
+            self.abandon()
+            raise group_error(error, f"cannot set up the cgroup {self.path}") from error
+        except BaseException:
+            self.abandon()
+            raise
+
     def join_fds(self) -> tuple[int, ...]:
         for node in self.nodes.values():
             if node.path not in self._tasks:
@@ -77,7 +104,13 @@ class V1Cgroup(Cgroup):
                     raise group_error(error, f"cannot open the cgroup {self.path}") from error
         fds = tuple(self._tasks.values())
         if "devices" not in self.nodes and "devices" in self._maker.mounts:
-            fds += (self._maker.shared_devices_fd(self._parent),)
+            shared = self._maker.shared_devices_fd(self._parent)
+            if shared < 0:
+                raise Conflict(
+                    f"cgroup {self.path} was made by another version of the engine",
+                    "restart the container",
+                )
+            fds += (shared,)
         return fds
 
     def clone_fd(self) -> int:

@@ -1,0 +1,1 @@
+"""Cgroup v2: one hierarchy, a module for each controller."""

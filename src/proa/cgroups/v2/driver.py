@@ -47,32 +47,13 @@ class V2Driver:
         """Keep a parent while this process lives."""
         self.parents.pin(parent)
 
-    def create(
-        self,
-        parent: str,
-        name: str,
-        resources: LinuxResources,
-        *,
-        every_controller: bool,  # noqa: ARG002
-    ) -> V2Cgroup:
-        """Make the group and set the limits; nothing is left behind on failure.
-
-        ``every_controller`` means nothing here: one group has them all.
-        """
+    def create(self, parent: str, name: str) -> V2Cgroup:
+        """Make the group."""
         try:
             node = self._make(parent, name)
         except OSError as error:
             raise group_error(error, f"cannot make the cgroup {parent}/{name}") from error
-        group = V2Cgroup(self, parent, node, self._enabled.get(self.mount + parent, frozenset()))
-        try:
-            group.apply(resources, fresh=True)
-        except OSError as error:
-            group.delete()
-            raise group_error(error, f"cannot set up the cgroup {parent}/{name}") from error
-        except BaseException:
-            group.delete()
-            raise
-        return group
+        return V2Cgroup(self, parent, node, self._enabled.get(self.mount + parent, frozenset()))
 
     def open(self, parent: str, name: str) -> V2Cgroup:
         """Find the group."""

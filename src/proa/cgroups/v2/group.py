@@ -57,6 +57,21 @@ class V2Cgroup(Cgroup):
         self._directory_fd = -1
         self._oom_fd = -1
 
+    def set_up(
+        self,
+        resources: LinuxResources,
+        *,
+        every_controller: bool,  # noqa: ARG002 - one group has them all
+    ) -> None:
+        try:
+            self.apply(resources, fresh=True)
+        except OSError as error:
+            self.delete()
+            raise group_error(error, f"cannot set up the cgroup {self.path}") from error
+        except BaseException:
+            self.delete()
+            raise
+
     def join_fds(self) -> tuple[int, ...]:
         return ()
 
