@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from proa.linux import capability
-from proa.linux import namespaces as ns
-from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
 from proa.oci.isolation import OverlayRoot, SandboxSpec
 from proa.oci.spec import Linux, LinuxCapabilities, Mount, Process, Spec
 from proa.runtime import slots
@@ -46,21 +44,17 @@ class Host(NamedTuple):
     parked: bool
 
 
-def clone_flags(linux: Linux) -> int:
-    """CLONE_* for the namespaces that are born with the child.
+def compose_start(unshared: int) -> list[Segment]:
+    """What the child begins with, while the rest is composed.
 
-    The cgroup namespace must be made after the child has joined its groups, the time namespace
-    cannot be made by a clone that shares memory: both are unshared by the child.
+    Args:
+        unshared: CLONE_NEW* flags of the namespaces that it makes itself.
     """
-    flags = CLONE_CLEAR_SIGHAND | CLONE_FILES
-    for namespace in linux.namespaces:
-        if not namespace.path and namespace.type not in ("cgroup", "time"):
-            flags |= ns.FLAGS[namespace.type]
-    return flags
+    return [begin.begin(unshared=unshared)]
 
 
 def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -> Plan:
-    """The plan of the init process of a validated sandbox.
+    """The plan of the init process of a validated sandbox, from where it has its ids.
 
     Args:
         sandbox: what to build.
@@ -76,9 +70,10 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     assert process is not None
     new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     segments = [
-        begin.begin(joins=host.joins, cgroup_namespace="cgroup" in new, loopback="network" in new),
+        begin.settle(
+            joins=host.joins, cgroup_namespace="cgroup" in new, user_namespace="user" in new
+        ),
         begin.names(spec.hostname, spec.domainname),
-        begin.await_parent(user_namespace="user" in new),
         begin.time_namespace(linux.time_offsets) if "time" in new else None,
         _devpts(spec.mounts, terminal=process.terminal),
         begin.separate(),
@@ -89,7 +84,7 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     else:
         segments.append(root.directory())
     segments += _compose_mounts(spec, new, sources, host)
-    segments += _compose_kernel_files(spec, layered=isinstance(sandbox.root, OverlayRoot))
+    segments += _compose_kernel_files(spec)
     segments += compose_process(process, host, cwd_made=True, follow_parent=True)
     segments += compose_end(process, linux, parked=host.parked)
     return Plan([segment for segment in segments if segment is not None])
@@ -152,7 +147,7 @@ def _cgroup2(mount: Mount) -> Mount:
     )
 
 
-def _compose_kernel_files(spec: Spec, *, layered: bool) -> list[Segment]:
+def _compose_kernel_files(spec: Spec) -> list[Segment]:
     """Sysctls, masks, and the step into the root."""
     linux = spec.linux
     assert linux is not None
@@ -162,9 +157,7 @@ def _compose_kernel_files(spec: Spec, *, layered: bool) -> list[Segment]:
     if linux.masked_paths or linux.readonly_paths:
         segments.append(masks.masks(linux.masked_paths, linux.readonly_paths))
     readonly = spec.root is not None and spec.root.readonly
-    segments.append(
-        root.enter(readonly=readonly, propagation=linux.rootfs_propagation, layered=layered)
-    )
+    segments.append(root.enter(readonly=readonly, propagation=linux.rootfs_propagation))
     return segments
 
 

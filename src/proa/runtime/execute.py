@@ -69,6 +69,7 @@ def execute(
     joins = cgroup.join_fds() if cgroup is not None else ()
     host = Host(len(joins), (), unified=False, limits=limits, parked=False)
     fill = {slots.INIT: init.pidfd}
+    fill |= {slots.JOIN + index: fd for index, fd in enumerate(joins)}
     shared: tuple[int, ...] = ()
     if process.terminal:
         fill[slots.DEVPTS] = devpts
@@ -79,14 +80,13 @@ def execute(
     set_dumpable(False)
     try:
         launch = launching.start(
-            compose_exec(process, linux, host),
+            compose_exec(process, linux, host).segments,
             executor=executor,
             flags=CLONE_CLEAR_SIGHAND | CLONE_FILES,
             cgroup_fd=cgroup.clone_fd() if cgroup is not None else -1,
             subject=subject,
             fill=fill,
             prepare=partial(_prepare, process=process, limits=limits, raised=raised),
-            joins=joins,
             entered=[(init.pidfd, "pid")] if "pid" in kinds else [],
             shared=shared,
         )

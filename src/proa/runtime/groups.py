@@ -18,6 +18,11 @@ def manager() -> CgroupManager:
     return _manager
 
 
+def born_inside() -> bool:
+    """Whether a child is cloned into its group (v2), which must be there before it."""
+    return manager().hierarchy.mode == "v2"
+
+
 def create(sandbox: SandboxSpec) -> Cgroup:
     """Make a container's group with its limits.
 

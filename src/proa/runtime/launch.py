@@ -22,7 +22,7 @@ from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.clone import Child
 from proa.runtime.executors.selection import Executor
 from proa.runtime.failures import translate
-from proa.runtime.plan import Plan
+from proa.runtime.plan import Segment
 from proa.runtime.steps.finish import PARKED, SEPARATED
 
 _SIGKILL = 9
@@ -175,7 +175,7 @@ class Launch:
 
 
 def start(
-    plan: Plan,
+    segments: Iterable[Segment],
     *,
     executor: Executor,
     flags: int,
@@ -183,21 +183,20 @@ def start(
     subject: str,
     fill: dict[int, int],
     prepare: Callable[[int, Arena], None],
-    joins: Iterable[int] = (),
     entered: Sequence[tuple[int, str]] = (),
     shared: Sequence[int] = (),
 ) -> Launch:
     """Start a child and bring it to where it has descriptors of its own.
 
     Args:
-        plan: what it does.
+        segments: what it does, at least until it waits.
         executor: how.
         flags: CLONE_*.
         cgroup_fd: cgroup v2 to be born in, or -1.
         subject: the container in the words of messages.
         fill: slots to fill before the child exists.
-        prepare: called with the child's pid while it waits: identities, mounts.
-        joins: cgroup files for the slots from ``JOIN`` on.
+        prepare: called with the child's pid while it runs and waits: the rest of the plan, the
+            slots it needs, identities, mounts.
         entered: namespaces to be in while the child is made: descriptor and kind.
         shared: slots in which the child leaves descriptors for the parent before it separates.
 
@@ -215,8 +214,9 @@ def start(
         ours.append(reporting)
         hold = os.eventfd(0, os.EFD_CLOEXEC)
         try:
-            arena = Arena(plan)
-            _fill(arena, fill, joins, ready=ready, parent=parent, report=reporting, hold=hold)
+            arena = Arena(shared=executor.SEPARATE_MEMORY)
+            arena.load(segments)
+            _fill(arena, fill, ready=ready, parent=parent, report=reporting, hold=hold)
             with entering(entered):
                 child = executor.spawn(arena, flags, cgroup_fd)
         except BaseException:
@@ -240,7 +240,6 @@ def start(
 def _fill(
     arena: Arena,
     fill: dict[int, int],
-    joins: Iterable[int],
     *,
     ready: int,
     parent: int,
@@ -255,5 +254,3 @@ def _fill(
     arena.set_slot(slots.HOLD, hold)
     for slot, value in fill.items():
         arena.set_slot(slot, value)
-    for index, fd in enumerate(joins):
-        arena.set_slot(slots.JOIN + index, fd)

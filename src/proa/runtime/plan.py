@@ -16,7 +16,7 @@ Arena::
     8    current   offset of the entry that runs
     16   stack     of the child; the machine code needs 64 bytes
     512  slots     8 bytes each
-    ...  segments  16-byte aligned
+    4608 segments  16-byte aligned
 
 Entry (80 bytes, little endian)::
 
@@ -48,6 +48,7 @@ TICKS_OFFSET = 64
 STACK_END = 512
 SLOTS_OFFSET = 512
 SLOT_BYTES = 8
+SLOT_COUNT = 512
 
 FLAG_TOLERATE_ALL = 1
 FLAG_SKIP_ON_SUCCESS = 2
@@ -185,19 +186,14 @@ class Segment:
         code: entries, then the strings and structures they point to; a multiple of 16 bytes.
         relocations: offsets in ``code`` of words to which the segment's address must be added
             (pointers inside structures; arguments need none).
-        slot_count: slots 0 to ``slot_count - 1`` are enough for it.
     """
 
-    __slots__ = ("code", "name", "relocations", "slot_count", "steps")
+    __slots__ = ("code", "name", "relocations", "steps")
 
     def __init__(self, name: str, steps: Iterable[Step]) -> None:
         self.name = name
         self.steps = tuple(steps)
         self.code, self.relocations = _encode(self.steps)
-        used = [step.into for step in self.steps]
-        for step in self.steps:
-            used += [a.number for a in step.args if isinstance(a, Slot | SlotAddress)]
-        self.slot_count = 1 + max(used, default=0)
 
 
 class Plan:

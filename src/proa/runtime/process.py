@@ -6,8 +6,9 @@
     status = sandbox.init.wait()
     sandbox.delete()
 
-``create`` opens what the host contributes, composes the plan, starts the child and gives it its
-identity; the child does the rest by itself. Call it from a thread that lives as long as the
+``create`` starts the child at once. While that makes its namespaces, the parent makes the cgroup,
+opens what the host contributes and composes the rest of the plan; then it gives the child its
+identity, and the child does the rest by itself. Call it from a thread that lives as long as the
 container: init gets SIGKILL when the *thread* that created it ends.
 """
 
@@ -15,17 +16,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 
 from proa.cgroups.cgroup import Cgroup
 from proa.errors import from_os_error
 from proa.linux import namespaces as ns
+from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
 from proa.oci.isolation import SandboxSpec, Stdio
-from proa.oci.spec import Linux, Process
+from proa.oci.spec import Linux
 from proa.runtime import groups, slots
 from proa.runtime import launch as launching
 from proa.runtime.cgroupview import hierarchies
-from proa.runtime.compose import Host, clone_flags, compose_init, opened_by_parent
+from proa.runtime.compose import Host, compose_init, compose_start, opened_by_parent
 from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.selection import Executor, choose
 from proa.runtime.handover import adjust, fill_stdio, map_ids
@@ -35,6 +36,12 @@ from proa.runtime.sources import Source, open_base, open_bind, open_device
 from proa.runtime.validate import validate
 
 OnNetwork = Callable[[int], None]
+
+_CLONED = ns.CLONE_NEWUSER | ns.CLONE_NEWPID
+"""Namespaces that must be born with the child: what it unshares belongs to its user namespace."""
+
+_LATER = ns.CLONE_NEWCGROUP | ns.CLONE_NEWTIME
+"""Namespaces that come later: one shows the cgroup joined, the other refuses shared memory."""
 
 
 class ProcessIsolation:
@@ -65,25 +72,18 @@ class ProcessIsolation:
             ProaError: any kind; nothing is left behind.
         """
         validate(sandbox)
-        warnings: list[str] = []
         executor = _choose(self._executor)
-        cgroup = groups.create(sandbox) if self._cgroups else None
-        sources: list[Source] = []
+        creation = _Creation(sandbox, stdio, executor, on_network, parked=not start)
         try:
-            if cgroup is not None:
-                warnings += cgroup.warnings
-            launch = _launch(
-                sandbox, stdio, executor, cgroup, sources, warnings,
-                parked=not start, on_network=on_network,
-            )  # fmt: skip
+            launch = creation.run(cgroups=self._cgroups)
         except BaseException:
-            if cgroup is not None:
-                cgroup.delete()
+            creation.undo()
             raise
         finally:
-            for source in sources:
-                source.close()
-        return ProcessSandbox(sandbox, launch, cgroup, executor, warnings, parked=not start)
+            creation.close()
+        return ProcessSandbox(
+            sandbox, launch, creation.cgroup, executor, creation.warnings, parked=not start
+        )
 
 
 def _choose(name: str) -> Executor:
@@ -93,60 +93,121 @@ def _choose(name: str) -> Executor:
         raise from_os_error(error, f"cannot use the {name} executor") from error
 
 
-def _launch(
-    sandbox: SandboxSpec,
-    stdio: Stdio,
-    executor: Executor,
-    cgroup: Cgroup | None,
-    sources: list[Source],
-    warnings: list[str],
-    *,
-    parked: bool,
-    on_network: OnNetwork | None,
-) -> launching.Launch:
-    """From a checked sandbox to a child that is parked, or has executed its command."""
-    spec = sandbox.spec
-    linux, process = spec.linux, spec.process
-    assert linux is not None
-    assert process is not None
-    base = open_base(sandbox.root, slots.BASE)
-    sources.append(base)
-    shown = _open_sources(sandbox, sources)
-    limits, raised = effective_limits(process.rlimits, warnings)
-    joins = cgroup.join_fds() if cgroup is not None else ()
-    host = describe_host(cgroup, len(joins), limits, parked=parked)
-    plan = compose_init(sandbox, shown, host)
-    fill = {source.slot: source.fd for source in sources}
-    if not process.terminal:
-        fill |= fill_stdio(stdio, process, linux)
-    prepare = partial(
-        _prepare, linux=linux, process=process, sources=sources, limits=limits, raised=raised,
-        warnings=warnings, on_network=on_network if _has_new_network(linux) else None,
-    )  # fmt: skip
-    entered = _open_namespaces(linux)
-    try:
-        launch = launching.start(
-            plan,
-            executor=executor,
-            flags=clone_flags(linux),
-            cgroup_fd=cgroup.clone_fd() if cgroup is not None else -1,
-            subject=f"container {sandbox.id[:12]}",
-            fill=fill,
-            prepare=prepare,
-            joins=joins,
-            entered=entered,
-            shared=slots.SHARED,
-        )
-    except OSError as error:
-        raise from_os_error(error, f"cannot start container {sandbox.id[:12]}") from error
-    finally:
-        for fd, _ in entered:
-            os.close(fd)
-    if parked:
-        launch.await_park()
-    else:
-        launch.await_execution()
-    return launch
+class _Creation:
+    """One ``create`` on its way, and what it has made so far."""
+
+    def __init__(
+        self,
+        sandbox: SandboxSpec,
+        stdio: Stdio,
+        executor: Executor,
+        on_network: OnNetwork | None,
+        *,
+        parked: bool,
+    ) -> None:
+        spec = sandbox.spec
+        assert spec.linux is not None
+        assert spec.process is not None
+        self.sandbox = sandbox
+        self.linux = spec.linux
+        self.process = spec.process
+        self.stdio = stdio
+        self.executor = executor
+        self.on_network = on_network
+        self.parked = parked
+        self.warnings: list[str] = []
+        self.cgroup: Cgroup | None = None
+        self.sources: list[Source] = []
+        self.cgroups = True
+
+    def run(self, *, cgroups: bool) -> launching.Launch:
+        """From a checked sandbox to a child that is parked, or has executed its command."""
+        self.cgroups = cgroups
+        if cgroups and groups.born_inside():
+            self.cgroup = groups.create(self.sandbox)
+        cloned, unshared = self._divide_namespaces()
+        entered = _open_namespaces(self.linux)
+        subject = f"container {self.sandbox.id[:12]}"
+        try:
+            launch = launching.start(
+                compose_start(unshared),
+                executor=self.executor,
+                flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
+                cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
+                subject=subject,
+                fill={},
+                prepare=self._prepare,
+                entered=entered,
+                shared=slots.SHARED,
+            )
+        except OSError as error:
+            raise from_os_error(error, f"cannot start {subject}") from error
+        finally:
+            for fd, _ in entered:
+                os.close(fd)
+        if self.parked:
+            launch.await_park()
+        else:
+            launch.await_execution()
+        return launch
+
+    def undo(self) -> None:
+        """Remove the cgroup of a sandbox that did not come to be."""
+        if self.cgroup is not None:
+            self.cgroup.delete()
+            self.cgroup = None
+
+    def close(self) -> None:
+        """Close the descriptors that only the child needed."""
+        for source in self.sources:
+            source.close()
+
+    def _divide_namespaces(self) -> tuple[int, int]:
+        """CLONE_NEW* flags for the clone, and for the child itself."""
+        flags = 0
+        for namespace in self.linux.namespaces:
+            if not namespace.path:
+                flags |= ns.FLAGS[namespace.type]
+        cloned = flags & _CLONED
+        if self.on_network is not None and flags & ns.CLONE_NEWNET:
+            # It is handed out at once, so it has to be there when the clone returns.
+            cloned |= ns.CLONE_NEWNET
+        return cloned, flags & ~cloned & ~_LATER
+
+    def _prepare(self, pid: int, arena: Arena) -> None:
+        """The parent's part, while the child makes its namespaces and then waits."""
+        linux, process = self.linux, self.process
+        if self.cgroups and self.cgroup is None:
+            self.cgroup = groups.create(self.sandbox)
+        if self.cgroup is not None:
+            self.warnings += self.cgroup.warnings
+        self.sources.append(open_base(self.sandbox.root, slots.BASE))
+        shown = _open_sources(self.sandbox, self.sources)
+        limits, raised = effective_limits(process.rlimits, self.warnings)
+        joins = self.cgroup.join_fds() if self.cgroup is not None else ()
+        host = describe_host(self.cgroup, len(joins), limits, parked=self.parked)
+        arena.load(compose_init(self.sandbox, shown, host).segments)
+        for index, fd in enumerate(joins):
+            arena.set_slot(slots.JOIN + index, fd)
+        if not process.terminal:
+            for slot, fd in fill_stdio(self.stdio, process, linux).items():
+                arena.set_slot(slot, fd)
+        if linux.uid_mappings:
+            map_ids(pid, linux)
+        self._map_sources(pid, arena)
+        adjust(pid, process, limits, raised, self.warnings)
+        if self.on_network is not None and _has_new_network(linux):
+            self.on_network(ns.open_namespace(pid, "network"))
+
+    def _map_sources(self, pid: int, arena: Arena) -> None:
+        userns_fd = ns.open_namespace(pid, "user") if self.linux.uid_mappings else -1
+        try:
+            for source in self.sources:
+                source.prepare(userns_fd, self.warnings)
+                arena.set_slot(source.slot, source.fd)
+        finally:
+            if userns_fd >= 0:
+                os.close(userns_fd)
 
 
 def _open_sources(sandbox: SandboxSpec, sources: list[Source]) -> dict[str, Source]:
@@ -195,35 +256,6 @@ def _open_namespaces(linux: Linux) -> list[tuple[int, str]]:
             os.close(fd)
         raise from_os_error(error, "cannot join a namespace") from error
     return opened
-
-
-def _prepare(
-    pid: int,
-    arena: Arena,
-    *,
-    linux: Linux,
-    process: Process,
-    sources: list[Source],
-    limits: tuple[tuple[int, int, int], ...],
-    raised: tuple[int, ...],
-    warnings: list[str],
-    on_network: OnNetwork | None,
-) -> None:
-    """Give the waiting child its identity, the mounts that belong to it, and its network."""
-    del arena
-    userns_fd = -1
-    if linux.uid_mappings:
-        map_ids(pid, linux)
-        userns_fd = ns.open_namespace(pid, "user")
-    try:
-        for source in sources:
-            source.prepare(userns_fd, warnings)
-    finally:
-        if userns_fd >= 0:
-            os.close(userns_fd)
-    adjust(pid, process, limits, raised, warnings)
-    if on_network is not None:
-        on_network(ns.open_namespace(pid, "network"))
 
 
 def _has_new_network(linux: Linux) -> bool:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from proa.errors import Invalid
 from proa.runtime.plan import (
     ENTRY_BYTES,
     RESULT_OFFSET,
     SLOT_BYTES,
+    SLOT_COUNT,
     SLOTS_OFFSET,
     TICKS_OFFSET,
-    Plan,
     Segment,
     Step,
 )
 
 PIDFD_SLOT = 0
 """Where clone3 puts the child's pidfd; never a step's target."""
+
+CAPACITY_BYTES = 8 * 1024 * 1024
+"""Room for more arguments than execve(2) takes with the default stack limit."""
 
 _QWORD = struct.Struct("<Q")
 _SIGNED = struct.Struct("<q")
@@ -41,38 +46,49 @@ class Failure(NamedTuple):
 class Arena:
     """One launch's memory: control words, slots and segments (layout in :mod:`proa.runtime.plan`).
 
-    It is an anonymous shared mapping: the parent fills slots while a child without CLONE_VM waits,
-    and reads results after it has ended. It must live until the child has executed or ended.
+    Segments may be loaded while the child already works through earlier ones, as long as it waits
+    before the first that is missing. The memory must live until the child has executed or ended.
     """
 
-    __slots__ = ("_memory", "_offsets", "_segments", "address", "first")
+    __slots__ = ("_end", "_memory", "_offsets", "_segments", "address", "first")
 
-    def __init__(self, plan: Plan) -> None:
-        """Map the memory and load the plan.
+    def __init__(self, *, shared: bool) -> None:
+        """Map the memory; pages are used only where something is loaded.
+
+        Args:
+            shared: parent and child have separate address spaces.
 
         Raises:
             OSError: ENOMEM.
         """
-        self._segments: tuple[Segment, ...] = plan.segments
-        slot_count = max(segment.slot_count for segment in self._segments)
-        offset = -(-(SLOTS_OFFSET + SLOT_BYTES * slot_count) // 16) * 16
-        self._offsets: list[int] = []
-        for segment in self._segments:
-            self._offsets.append(offset)
-            offset += len(segment.code)
-        self._memory = mmap.mmap(-1, offset)
+        kind = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
+        self._memory = mmap.mmap(-1, CAPACITY_BYTES, flags=kind | mmap.MAP_ANONYMOUS)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self.first = self._offsets[0]
-        self._load()
+        self.first = self._end = SLOTS_OFFSET + SLOT_BYTES * SLOT_COUNT
+        self._segments: list[Segment] = []
+        self._offsets: list[int] = []
 
-    def _load(self) -> None:
-        memory = self._memory
-        for offset, segment in zip(self._offsets, self._segments, strict=True):
-            memory[offset : offset + len(segment.code)] = segment.code
+    def load(self, segments: Iterable[Segment]) -> None:
+        """Copy segments behind those that are there.
+
+        Raises:
+            Invalid: arguments and environment are too long.
+        """
+        memory, offset = self._memory, self._end
+        for segment in segments:
+            code = segment.code
+            end = offset + len(code)
+            if end > CAPACITY_BYTES:
+                raise Invalid("the arguments and the environment of the process are too long")
+            memory[offset:end] = code
             address = self.address + offset
             for place in segment.relocations:
-                (distance,) = _QWORD.unpack_from(segment.code, place)
+                (distance,) = _QWORD.unpack_from(code, place)
                 _QWORD.pack_into(memory, offset + place, distance + address)
+            self._segments.append(segment)
+            self._offsets.append(offset)
+            offset = end
+        self._end = offset
 
     @property
     def memory(self) -> mmap.mmap:

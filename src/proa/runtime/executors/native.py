@@ -19,6 +19,7 @@ from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.clone import Child, pack_clone_args
 
 NAME = "native"
+SEPARATE_MEMORY = False
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(
     ctypes.c_long, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p

@@ -30,6 +30,7 @@ from proa.runtime.plan import (
 )
 
 NAME = "portable"
+SEPARATE_MEMORY = True
 
 _JUMP = 0xFFFFFFFF
 _QWORD = struct.Struct("<Q")
@@ -98,7 +99,7 @@ def _run(arena: Arena) -> None:
         os._exit(125)
 
 
-class _Failed(Exception):  # noqa: N818
+class _Failed(Exception):
     pass
 
 

@@ -13,6 +13,7 @@ class Executor(Protocol):
     """What both executor modules offer."""
 
     NAME: str
+    SEPARATE_MEMORY: bool
 
     def load(self) -> None:
         """Make ready ahead of time; OSError when this machine cannot."""

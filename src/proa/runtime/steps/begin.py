@@ -1,7 +1,8 @@
 """The child's first steps: what needs no identity inside, then waiting for the parent.
 
-Order matters. The parent-death signal comes first so that no orphan waits for ever; cgroups are
-joined before anything is charged; what needs no mapped ids runs while the parent writes the maps.
+Order matters. The parent-death signal comes first so that no orphan waits for ever. What needs
+neither mapped ids nor a cgroup runs while the parent makes the cgroup, opens what is to be shown,
+composes the rest of the plan and writes the id maps.
 Until ``unshare(CLONE_FILES)`` parent and child share one descriptor table, which is how descriptors
 that the parent makes for this very user namespace reach the child, and the pty's master the parent.
 """
@@ -13,7 +14,7 @@ import struct
 from functools import lru_cache
 
 from proa.linux.mount import MS_PRIVATE, MS_REC
-from proa.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME
+from proa.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME
 from proa.linux.process import CLONE_FILES, PR_SET_PDEATHSIG
 from proa.linux.syscalls import AT_FDCWD
 from proa.oci.spec import LinuxTimeOffset
@@ -34,24 +35,24 @@ _IFF_UP = 1
 _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
 
-@lru_cache(maxsize=32)
-def begin(*, joins: int, cgroup_namespace: bool, loopback: bool) -> Segment:
-    """Signals, cgroups, loopback and private mounts.
+@lru_cache(maxsize=8)
+def begin(*, unshared: int) -> Segment:
+    """Signals and the namespaces that the child makes for itself, then waiting.
 
     Args:
-        joins: how many slots from ``JOIN`` on hold cgroup files.
-        cgroup_namespace: make one, rooted at the groups just joined.
-        loopback: the network namespace is new.
+        unshared: CLONE_NEW* flags. Making them here, not in the clone, leaves the parent free: on
+            another CPU it makes the cgroup and the rest of the plan meanwhile.
     """
     steps = Steps()
     steps.add("die with the supervisor", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
     reset_signals(steps)
-    join_cgroups(steps, joins)
-    if cgroup_namespace:
-        steps.add("make the cgroup namespace", "unshare", CLONE_NEWCGROUP)
-    if loopback:
+    if unshared:
+        steps.add("make namespaces", "unshare", unshared)
+    if unshared & CLONE_NEWNET:
         _raise_loopback(steps)
-    steps.add("make mounts private", "mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    if unshared & CLONE_NEWNS:
+        steps.add("make mounts private", "mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    wait(steps)
     return steps.compile("begin")
 
 
@@ -101,17 +102,22 @@ def names(hostname: str, domainname: str) -> Segment | None:
     return steps.compile("names")
 
 
-@lru_cache(maxsize=8)
-def await_parent(*, user_namespace: bool) -> Segment:
-    """Wait until the ids are mapped, then become root inside.
+@lru_cache(maxsize=32)
+def settle(*, joins: int, cgroup_namespace: bool, user_namespace: bool) -> Segment:
+    """Join the cgroups, before anything of size is charged, and become root inside.
 
-    The wait ends as well when the parent dies: the read finds nothing then and fails.
+    Args:
+        joins: how many slots from ``JOIN`` on hold cgroup files.
+        cgroup_namespace: make one, rooted at the groups just joined.
+        user_namespace: the ids have been mapped.
     """
     steps = Steps()
-    wait(steps)
+    join_cgroups(steps, joins)
+    if cgroup_namespace:
+        steps.add("make the cgroup namespace", "unshare", CLONE_NEWCGROUP)
     if user_namespace:
         become_root(steps)
-    return steps.compile("await parent")
+    return steps.compile("settle")
 
 
 def wait(steps: Steps) -> None:

@@ -17,6 +17,7 @@ from proa.runtime import slots
 from proa.runtime.plan import Result, Segment, Slot, Steps
 from proa.runtime.steps import filesystem, target
 from proa.runtime.steps.options import MountOptions
+from proa.runtime.steps.root import SCAFFOLD
 
 _FILES = frozenset(
     (
@@ -50,6 +51,16 @@ def masks(masked: tuple[str, ...], readonly: tuple[str, ...]) -> Segment:
             MountOptions(attr_set=_SEALED, data=(("size", "0"), ("mode", "755"))),
             source="tmpfs",
             into=slots.EMPTY,
+        )
+        # Attached, it ends with the old root; a detached mount costs a grace period when closed.
+        steps.add(
+            "make the empty directory",
+            "move_mount",
+            Slot(slots.EMPTY),
+            b"",
+            AT_FDCWD,
+            SCAFFOLD,
+            api.MOVE_MOUNT_F_EMPTY_PATH,
         )
     for path in masked:
         _mask(steps, path)

@@ -1,8 +1,9 @@
 """The root filesystem: attach it, mount the overlay, and in the end make it ``/``.
 
 The detached mount of the root's base (ID-mapped by the parent where there is a user namespace) is
-stacked on the old ``/``: a place that exists in every mount namespace and needs no path lookup, so
-the state root may lie below directories that the container's root user cannot enter.
+stacked on the old ``/proc``: a place that exists on every host and that everybody can reach, while
+the state root may lie below directories that the container's root user cannot enter. It goes away
+with the old root, in one umount: each one costs a grace period of the kernel's RCU.
 
 The new root becomes ``/`` only when everything in it is mounted. Until then each path in it is
 resolved with openat2(RESOLVE_IN_ROOT) from its descriptor. Pivoting first would not be safer: the
@@ -22,6 +23,9 @@ from proa.runtime import slots
 from proa.runtime.plan import Segment, Slot, Steps
 
 OVERLAY_CHECK = "check that the overlay is writable"
+
+SCAFFOLD = b"/proc"
+"""Where, in the old root, mounts are attached that only have to be attached."""
 
 _AT_EACCESS = 0x200
 _O_PATH = os.O_PATH | os.O_CLOEXEC
@@ -45,7 +49,7 @@ def attach_base() -> Segment:
         Slot(slots.BASE),
         b"",
         AT_FDCWD,
-        b"/",
+        SCAFFOLD,
         api.MOVE_MOUNT_F_EMPTY_PATH,
     )
     steps.add("enter the root's directory", "fchdir", Slot(slots.BASE))
@@ -98,20 +102,13 @@ def overlay(root: OverlayRoot) -> Segment:
 
 
 @lru_cache(maxsize=8)
-def enter(*, readonly: bool, propagation: str, layered: bool) -> Segment:
-    """Make the new root ``/`` and let go of the old one.
-
-    Args:
-        layered: the root is an overlay, whose base is still stacked on the old root.
-    """
+def enter(*, readonly: bool, propagation: str) -> Segment:
+    """Make the new root ``/`` and let go of the old one with all that is attached in it."""
     steps = Steps()
     if readonly:
         _set_attributes(steps, "make the root read-only", attr_set=api.MOUNT_ATTR_RDONLY)
     steps.add("enter the root", "fchdir", Slot(slots.ROOT))
     steps.add("pivot to the root", "pivot_root", b".", b".")
-    # Stacked on the new root are the old one and, under an overlay, on that the base.
-    if layered:
-        steps.add("detach the root's directory", "umount2", b".", api.MNT_DETACH)
     steps.add("detach the old root", "umount2", b".", api.MNT_DETACH)
     steps.add("enter the root", "chdir", b"/")
     if propagation in _PROPAGATION:
