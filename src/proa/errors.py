@@ -3,8 +3,8 @@
 Every failure that leaves a package is one of these. ``message`` is one lower-case sentence that
 names the object (id, path, reference); ``hint`` says what to do and may be empty. ``OSError`` stays
 inside :mod:`proa.linux` and :mod:`proa.fs` callers until a package border translates it with
-:func:`from_os_error`. Nothing here prints or exits: one table per front end maps ``kind`` to an exit
-code or an HTTP status.
+:func:`from_os_error`. Nothing here prints or exits: one table per front end maps ``kind`` to an
+exit code or an HTTP status.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from proa.engine.config import (
 )
 from proa.errors import Invalid, NotFound
 from proa.oci.imageconfig import ContainerDefaults
-from proa.oci.resources import LinuxCPU, LinuxMemory
+from proa.oci.resources import LinuxCPU, LinuxMemory, LinuxPids
 from proa.runtime import defaults
 
 
@@ -169,9 +169,12 @@ def test_cpus_become_a_quota():
 
 
 def test_pids_are_limited_by_default():
-    assert resources.compose_resources(Resources()).pids.limit == resources.DEFAULT_PIDS_LIMIT
-    assert resources.compose_resources(Resources(pids_limit=-1)).pids.limit == -1
-    assert resources.compose_resources(Resources(pids_limit=32)).pids.limit == 32
+    def limit(asked):
+        return resources.compose_resources(Resources(pids_limit=asked)).pids
+
+    assert limit(None) == LinuxPids(limit=resources.DEFAULT_PIDS_LIMIT)
+    assert limit(-1) == LinuxPids(limit=-1)
+    assert limit(32) == LinuxPids(limit=32)
 
 
 def test_the_users_mounts_replace_the_standard_ones_and_come_parents_first():

@@ -47,7 +47,11 @@ def run_until(loop, condition):
         else:
             loop.call_later(0.001, check)
 
-    deadline = loop.call_later(10, lambda: (failed.append(True), loop.stop()))
+    def give_up():
+        failed.append(True)
+        loop.stop()
+
+    deadline = loop.call_later(10, give_up)
     check()
     loop.run()
     deadline.cancel()

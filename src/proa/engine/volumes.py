@@ -83,7 +83,7 @@ class Volumes:
         return self._context.state.volumes.get(name)
 
     def list(self, filters: Mapping[str, Sequence[str]] | None = None) -> VolumeList:
-        """Return volumes by name, filtered by Docker's ``name``, ``label``, ``driver``, ``dangling``.
+        """Return volumes by name; the filters are Docker's ``name``, ``label``, ``driver`` ...
 
         Raises:
             Invalid: an unknown filter.

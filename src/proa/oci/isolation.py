@@ -5,7 +5,8 @@
 created it (the supervisor): its file descriptors and its child process live there.
 
 Lifecycle (OCI runtime spec 1.2, "Runtime and Lifecycle"): ``create`` leaves the sandbox *created*,
-``start`` makes it *running*, the end of its init process makes it *stopped*, ``delete`` removes what
+``start`` makes it *running*, the end of its init process makes it *stopped*, ``delete`` removes
+what
 ``create`` made. ``pause`` and ``resume`` go between *running* and *paused*. No other state exists.
 """
 
@@ -22,8 +23,8 @@ from proa.oci.spec import LinuxResources, Process, Spec
 class OverlayRoot(msgspec.Struct, frozen=True, kw_only=True):
     """A root made of shared read-only layers and one writable directory.
 
-    All paths but ``base`` are relative to ``base`` so that the whole tree is shown to the container's
-    user namespace through a single ID-mapped mount.
+    All paths but ``base`` are relative to ``base`` so that the whole tree is shown to the
+    container's user namespace through a single ID-mapped mount.
 
     Attributes:
         base: absolute host directory that holds everything below (the engine's state root).
