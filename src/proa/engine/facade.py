@@ -19,6 +19,7 @@ from proa.engine.containers.api import Containers
 from proa.engine.containers.create import Created
 from proa.engine.containers.pending import RunOutcome
 from proa.engine.containers.streams import Streams
+from proa.engine.events import Events
 from proa.engine.images import Images
 from proa.engine.layout import Layout
 from proa.engine.registries import Registries
@@ -55,6 +56,7 @@ class Engine:
         images: pull, push, load, save, look at images.
         registries: log in and out, search, look at manifests.
         volumes: create, look at, remove volumes.
+        events: what happened, and what happens.
         system: about the engine and the machine.
     """
 
@@ -70,6 +72,7 @@ class Engine:
         self.images = Images(self._context)
         self.registries = Registries()
         self.volumes = Volumes(self._context)
+        self.events = Events(self._context)
         self.system = System(self._context)
 
     def run(

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from proa.engine.config import ContainerConfig, ExecConfig, Pull
+from proa.engine.config import (
+    ContainerConfig,
+    ContainerUpdate,
+    ExecConfig,
+    Pull,
+    Resources,
+    RestartPolicy,
+)
 from proa.engine.containers import create as creating
-from proa.engine.containers import lifecycle, query, recovery, run
+from proa.engine.containers import lifecycle, query, recovery, run, stats
+from proa.engine.containers import prune as pruning
+from proa.engine.containers import update as updating
 from proa.engine.containers.attach import attach
 from proa.engine.containers.create import Created
 from proa.engine.containers.exec import exec_in
 from proa.engine.containers.pending import Pending, RunOutcome
+from proa.engine.containers.prune import Pruned
+from proa.engine.containers.stats import StatsSample
 from proa.engine.containers.streams import Streams
 from proa.engine.context import Context
 from proa.engine.ipc import wire
 from proa.engine.logs.drivers import open_log_reader
 from proa.engine.logs.reader import LogSelection
 from proa.engine.model import ContainerRecord
+
+if TYPE_CHECKING:
+    from proa.engine.containers.top import ProcessTable
 
 Records = list[ContainerRecord]
 
@@ -84,6 +99,49 @@ class Containers:
     def stop(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
         """End a container: its stop signal, then SIGKILL after the timeout."""
         lifecycle.stop(self._context, ref, timeout_s=timeout_s, signal=signal)
+
+    def restart(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
+        """Stop a container and start it again; see ``stop`` for the arguments."""
+        run.restart(self._context, ref, timeout_s=timeout_s, signal=signal)
+
+    def rename(self, ref: str, name: str) -> None:
+        """Give a container another name."""
+        lifecycle.rename(self._context, ref, name)
+
+    def update(
+        self,
+        ref: str,
+        *,
+        resources: Resources | None = None,
+        restart: RestartPolicy | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Change limits, restart policy or labels, of a running container at once.
+
+        Args:
+            ref: the container.
+            resources: limits that are 0, empty or None stay as they are.
+            restart: None: as it is.
+            labels: set on top of the container's.
+        """
+        changes = ContainerUpdate(
+            resources=resources or Resources(), restart=restart, labels=dict(labels or {})
+        )
+        updating.update(self._context, ref, changes)
+
+    def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> Pruned:
+        """Remove every container that does not run; filters ``until``, ``label``, ``label!``."""
+        return pruning.prune(self._context, filters)
+
+    def top(self, ref: str, ps_options: Sequence[str] = ()) -> ProcessTable:
+        """Return the processes of a running container; columns as ``ps`` would show them."""
+        from proa.engine.containers import top
+
+        return top.top(self._context, ref, ps_options)
+
+    def stats(self, ref: str) -> StatsSample:
+        """Read what a running container uses; two readings give rates."""
+        return stats.sample(self._context, ref)
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to a container's init."""
