@@ -18,7 +18,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path_bytes: PATH_MAX less the NUL: no honest layer can hold what no program can name.
         component_bytes: NAME_MAX of every Linux filesystem.
-        extended_header_bytes: of one PAX header; Go's reader, and so Docker, takes no more.
+        extended_header_bytes: of one entry; Go's reader, and so Docker, takes no more.
         xattr_bytes: XATTR_SIZE_MAX, the kernel's own bound of one value.
         sparse_extents: of one file; 16 bytes of memory each.
         entries: directory entries, made ones included: what ext4 has inodes for, and a bound on the

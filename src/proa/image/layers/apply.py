@@ -21,7 +21,8 @@ from proa.fs.tree import remove_tree
 from proa.image.layers import entry as tar
 from proa.image.layers import whiteout
 from proa.image.layers.dircache import DirectoryCache
-from proa.image.layers.entry import Entry
+from proa.image.layers.entry import Entry, Refusal
+from proa.image.layers.paths import PathSplitter, normalized
 from proa.image.layers.reader import TarReader
 from proa.image.layers.xattrs import write_xattrs
 from proa.image.limits import DEFAULT, Limits
@@ -30,7 +31,7 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL_BITS = 0o7000
 _IMPLIED_MODE = 0o755
-_SHORT_NAME = 100  # below NAME_MAX with room, so that no component of the path can exceed it
+_NO_DIRECTORY = "a path through something that is no directory"
 _INVALID_ID = 0xFFFFFFFF  # (uid_t) -1 means "leave it" to chown(2)
 
 
@@ -69,8 +70,7 @@ class Applier:
         self._implied_bytes = 0
         self._root_described = False
         self._stale = False
-        self._last_head: bytes | None = None
-        self._last_parent = b""
+        self._paths = PathSplitter(limits)
         self.applied = Applied()
 
     def run(self, reader: TarReader) -> Applied:
@@ -84,6 +84,8 @@ class Applier:
             for entry in reader:
                 try:
                     self._apply(entry, reader)
+                except Refusal as error:
+                    raise self._refuse(entry, str(error)) from error
                 except OSError as error:
                     if error.errno in _ARCHIVES_FAULT:
                         raise self._refuse(entry, os.strerror(error.errno).lower()) from error
@@ -98,8 +100,8 @@ class Applier:
         if self._stale:
             self._directories.clear()
             self._stale = False
-        parent, name = self._components(entry.name, entry)
-        self._count(entry)
+        parent, name = self._paths.split(entry.name)
+        self._count()
         if not name:
             self._apply_root(entry)
             return
@@ -115,38 +117,7 @@ class Applier:
         elif kind == "whiteout":
             self._hide(parent_fd, hidden)
         elif kind == "invalid":
-            raise self._refuse(entry, "a whiteout of nothing")
-
-    def _components(self, path: bytes, entry: Entry) -> tuple[bytes, bytes]:
-        """Return the parent's path and the last component; both empty for the root itself."""
-        head, _, last = path.rpartition(b"/")
-        plain = last.strip(b".") and len(path) < _SHORT_NAME and b"\0" not in last
-        if plain and head == self._last_head:
-            return self._last_parent, last  # in the directory of the last entry
-        parent, name = self._checked_components(path, entry)
-        if plain:
-            self._last_head, self._last_parent = head, parent
-        return parent, name
-
-    def _checked_components(self, path: bytes, entry: Entry) -> tuple[bytes, bytes]:
-        limits = self._limits
-        if len(path) > limits.path_bytes:
-            raise self._refuse(entry, f"a path of {len(path)} bytes")
-        parts = [part for part in path.split(b"/") if part not in (b"", b".")]
-        for part in parts:
-            if part == b"..":
-                raise self._refuse(entry, "a path with '..'")
-            if len(part) > limits.component_bytes:
-                raise self._refuse(entry, f"a name of {len(part)} bytes")
-        if b"\0" in path:
-            raise self._refuse(entry, "a path with a NUL byte")
-        if not parts:
-            return b"", b""
-        name = parts.pop()
-        for part in parts:
-            if part.startswith(whiteout.PREFIX):
-                raise self._refuse(entry, "a whiteout as a directory")
-        return b"/".join(parts), name
+            raise Refusal("a whiteout of nothing")
 
     def _parent(self, path: bytes, entry: Entry) -> int:
         try:
@@ -154,7 +125,7 @@ class Applier:
         except FileNotFoundError:
             self._imply(path, entry)
         except NotADirectoryError:
-            raise self._refuse(entry, "a path through something that is no directory") from None
+            raise Refusal(_NO_DIRECTORY) from None
         return self._directories.get(path)
 
     def _imply(self, path: bytes, entry: Entry) -> None:
@@ -168,9 +139,9 @@ class Applier:
             except FileNotFoundError:
                 pass
             parent_fd = self._directories.get(b"/".join(parts[: depth - 1]))
-            self._count(entry)
-            self._keep(len(prefix), entry)
-            self._mkdir(parent_fd, parts[depth - 1], _IMPLIED_MODE)
+            self._count()
+            self._keep(len(prefix))
+            self._mkdir(parent_fd, parts[depth - 1], _IMPLIED_MODE, implied=True)
             fd = self._directories.get(prefix)
             self._directories.set_mtime(fd, entry.mtime_ns)
             self._implied[prefix] = None
@@ -188,7 +159,7 @@ class Applier:
         elif kind in (tar.CHARACTER, tar.BLOCK, tar.FIFO):
             self._make_node(parent_fd, name, entry)
         else:
-            raise self._refuse(entry, f"the unknown type {kind!r}")
+            raise Refusal(f"the unknown type {kind!r}")
 
     def _make_file(self, parent_fd: int, name: bytes, entry: Entry, reader: TarReader) -> None:
         mode = entry.mode
@@ -224,17 +195,23 @@ class Applier:
         if not created:
             self._forget_implied(entry.name)
 
-    def _mkdir(self, parent_fd: int, name: bytes, mode: int) -> bool:
-        """Make a directory; False when there is one already."""
+    def _mkdir(self, parent_fd: int, name: bytes, mode: int, *, implied: bool = False) -> bool:
+        """Make a directory; False when there is one already.
+
+        An entry replaces what is there; a directory that is only implied does not.
+        """
         try:
             os.mkdir(name, mode, dir_fd=parent_fd)
         except FileExistsError:
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
                 return False
+            hidden = whiteout.is_whiteout(status.st_mode, status.st_rdev)
+            if implied and not hidden:
+                raise Refusal(_NO_DIRECTORY) from None
             self._replace(parent_fd, name)
             os.mkdir(name, mode, dir_fd=parent_fd)
-            if whiteout.is_whiteout(status.st_mode, status.st_rdev):
+            if hidden:
                 # A whiteout means the parents' entry only; with this directory in its place it
                 # must not be merged with theirs.
                 fd = os.open(name, _OPEN_DIRECTORY, dir_fd=parent_fd)
@@ -253,9 +230,9 @@ class Applier:
         self._describe_name(parent_fd, name, entry)
 
     def _make_link(self, parent_fd: int, name: bytes, entry: Entry) -> None:
-        target_parent, target = self._components(entry.link, entry)
+        target_parent, target = self._paths.split(entry.link)
         if not target or target.startswith(whiteout.PREFIX):
-            raise self._refuse(entry, "a hard link to no file")
+            raise Refusal("a hard link to no file")
         try:
             target_fd = self._directories.get(target_parent)
             status = os.stat(target, dir_fd=target_fd, follow_symlinks=False)
@@ -263,9 +240,9 @@ class Applier:
             self._defer_link(target_parent, target, entry)
             return
         if stat.S_ISDIR(status.st_mode):
-            raise self._refuse(entry, "a hard link to a directory")
+            raise Refusal("a hard link to a directory")
         if whiteout.is_whiteout(status.st_mode, status.st_rdev):
-            raise self._refuse(entry, "a hard link to a file that the layer removes")
+            raise Refusal("a hard link to a file that the layer removes")
         try:
             existing = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -276,25 +253,23 @@ class Applier:
             self._replace(parent_fd, name)
             # What was replaced may have been on the way to the target.
             self._directories.clear()
-            parent_fd = self._directories.get(self._components(entry.name, entry)[0])
+            parent_fd = self._directories.get(self._paths.split(entry.name)[0])
             target_fd = self._directories.get(target_parent)
         os.link(target, name, src_dir_fd=target_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
 
     def _defer_link(self, target_parent: bytes, target: bytes, entry: Entry) -> None:
         path = target_parent + b"/" + target if target_parent else target
-        self._keep(len(path) + len(entry.name), entry)
+        self._keep(len(path) + len(entry.name))
         self.applied.links.append((path, entry.name))
 
     def _make_node(self, parent_fd: int, name: bytes, entry: Entry) -> None:
         kinds = {tar.CHARACTER: stat.S_IFCHR, tar.BLOCK: stat.S_IFBLK, tar.FIFO: stat.S_IFIFO}
         mode = kinds[entry.kind] | entry.mode & 0o777
         if not (0 <= entry.major < 1 << 12 and 0 <= entry.minor < 1 << 20):
-            raise self._refuse(entry, f"the device number {entry.major}:{entry.minor}")
+            raise Refusal(f"the device number {entry.major}:{entry.minor}")
         device = os.makedev(entry.major, entry.minor)
         if whiteout.is_whiteout(mode, device):
-            raise self._refuse(
-                entry, "a character device 0:0, which overlayfs takes for a whiteout"
-            )
+            raise Refusal("a character device 0:0, which overlayfs takes for a whiteout")
         try:
             os.mknod(name, mode, device, dir_fd=parent_fd)
         except FileExistsError:
@@ -322,7 +297,7 @@ class Applier:
 
     def _apply_root(self, entry: Entry) -> None:
         if entry.kind != tar.DIRECTORY:
-            raise self._refuse(entry, "a root that is no directory")
+            raise Refusal("a root that is no directory")
         fd = self._directories.get(b"")
         self._describe(fd, entry, exact=False)
         self._directories.set_mtime(fd, entry.mtime_ns)
@@ -347,7 +322,7 @@ class Applier:
 
     def _check_owner(self, entry: Entry) -> None:
         if not (0 <= entry.uid < _INVALID_ID and 0 <= entry.gid < _INVALID_ID):
-            raise self._refuse(entry, f"the owner {entry.uid}:{entry.gid}")
+            raise Refusal(f"the owner {entry.uid}:{entry.gid}")
 
     def _replace(self, parent_fd: int, name: bytes) -> None:
         """Remove what a later entry takes the place of."""
@@ -362,18 +337,18 @@ class Applier:
 
     def _forget_implied(self, name: bytes) -> None:
         if self._implied:
-            path = b"/".join(part for part in name.split(b"/") if part not in (b"", b"."))
+            path = b"/".join(normalized(name))
             self._implied.pop(path, None)
 
-    def _keep(self, size_bytes: int, entry: Entry) -> None:
+    def _keep(self, size_bytes: int) -> None:
         self._implied_bytes += size_bytes
         if self._implied_bytes > self._limits.implied_bytes:
-            raise self._refuse(entry, "too many directories or link targets without an entry")
+            raise Refusal("too many directories or link targets without an entry")
 
-    def _count(self, entry: Entry) -> None:
+    def _count(self) -> None:
         self.applied.entries += 1
         if self.applied.entries > self._limits.entries:
-            raise self._refuse(entry, f"more than {self._limits.entries} entries")
+            raise Refusal(f"more than {self._limits.entries} entries")
 
     def _refuse(self, entry: Entry, why: str) -> Invalid:
         name = entry.name[:200].decode("utf-8", "replace")
@@ -390,8 +365,6 @@ _ARCHIVES_FAULT = frozenset(
         errno.ENAMETOOLONG,
         errno.EFBIG,
         errno.EMLINK,
-        errno.ERANGE,
-        errno.E2BIG,
         errno.EEXIST,
     }
 )

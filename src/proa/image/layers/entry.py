@@ -11,6 +11,13 @@ DIRECTORY = b"5"
 FIFO = b"6"
 
 
+class Refusal(ValueError):
+    """What an entry may not ask for, as a noun phrase (``a path with '..'``).
+
+    Whoever knows the entry and its archive makes a sentence of it.
+    """
+
+
 class Entry:
     """What a header, with the extended headers before it, says.
 

@@ -54,12 +54,15 @@ class TarReader:
             Invalid: an entry that asks for more than the limits.
         """
         extended: Extended | None = None
+        extension_bytes = 0
         long_name = long_link = b""
         while block := self._next_header():
             entry = tar.parse_header(block, self._what)
             kind = entry.kind
             if kind in (tar.PAX_NEXT, tar.PAX_GLOBAL, tar.GNU_LONG_NAME, tar.GNU_LONG_LINK):
-                data = self._read_extension(entry)
+                # Together: a chain of headers for one entry is as large as one large header.
+                extension_bytes += entry.size
+                data = self._read_extension(entry, extension_bytes)
                 if kind == tar.GNU_LONG_NAME:
                     long_name = data.partition(b"\0")[0]
                 elif kind == tar.GNU_LONG_LINK:
@@ -76,6 +79,7 @@ class TarReader:
                 entry.link = long_link
             self._complete(entry, block, extended)
             extended = None
+            extension_bytes = 0
             long_name = long_link = b""
             yield entry
         self._check_end()
@@ -131,11 +135,11 @@ class TarReader:
         self._left = entry.size
         self._padding = -stored % BLOCK_BYTES
 
-    def _read_extension(self, entry: Entry) -> bytes:
+    def _read_extension(self, entry: Entry, total_bytes: int) -> bytes:
         limit = self._limits.extended_header_bytes
-        if not 0 <= entry.size <= limit:
+        if entry.size < 0 or total_bytes > limit:
             raise Invalid(
-                f"{self._what} has an extended header of {entry.size} bytes, more than {limit}"
+                f"{self._what} has an extended header of {total_bytes} bytes, more than {limit}"
             )
         data = self.stream.read(entry.size)
         self.stream.skip(-entry.size % BLOCK_BYTES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+from proa.image.layers.entry import Refusal
 from proa.image.layers.whiteout import OVERLAY_XATTRS
 
 CAPABILITY = "security.capability"
@@ -28,20 +29,24 @@ def write_xattrs(fd: int, xattrs: dict[str, bytes]) -> None:
     """Set those that are portable on an open file, after its owner: chown drops capabilities.
 
     Raises:
-        OSError: as setxattr(2); a name that is too long is ERANGE.
+        Refusal: too large for this filesystem, or its name for any.
+        OSError: as setxattr(2).
     """
     for name, value in xattrs.items():
         if not is_portable(name):
             continue
         if len(os.fsencode(name)) > _MAX_NAME_BYTES:
-            raise OSError(errno.ERANGE, os.strerror(errno.ERANGE), name[:80])
+            raise Refusal(f"an attribute with a name of {len(os.fsencode(name))} bytes")
         try:
             os.setxattr(fd, name, value)
         except OSError as error:
             # ext4 says ENOSPC when an attribute does not fit the one block that it has for them.
-            if error.errno == errno.ENOSPC and os.fstatvfs(fd).f_bavail:
-                raise OSError(errno.E2BIG, os.strerror(errno.E2BIG), name) from error
-            raise
+            full = error.errno == errno.ENOSPC and not os.fstatvfs(fd).f_bavail
+            if full or error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
+                raise
+            raise Refusal(
+                f"the attribute {name} of {len(value)} bytes, more than this filesystem holds"
+            ) from error
 
 
 def read_xattrs(fd: int) -> dict[str, bytes]:
