@@ -153,13 +153,20 @@ class ProcessSandbox:
             self._parked.close()
             self._parked = None
         if self._cgroup is not None:
-            self._cgroup.kill()
+            if not self._ends_with_init():
+                self._cgroup.kill()
             self._cgroup.delete()
         self._deleted = True
         self._init.close()
         if self._devpts >= 0:
             os.close(self._devpts)
             self._devpts = -1
+
+    def _ends_with_init(self) -> bool:
+        """Whether the kernel has killed all others: init was the first of its pid namespace."""
+        linux = self._spec.spec.linux
+        assert linux is not None
+        return any(item.type == "pid" and not item.path for item in linux.namespaces)
 
     def _reap_children(self) -> None:
         """Reap what ``exec`` started: the kernel ends a pid namespace's init only after them."""
