@@ -10,6 +10,7 @@ Sources: proc_pid_stat(5), proc_pid_status(5), ps(1).
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from proa.linux import procfs
 _FULL = ("uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
 _AUX = ("user", "pid", "%cpu", "%mem", "vsz", "rss", "tty", "stat", "stime", "time", "args")
 _LONG = ("uid", "pid", "ppid", "ni", "vsz", "rss", "stat", "tty", "time", "cmd")
+_CHOICE = re.compile(r"-?[eAf]*o(.*)")
 _USERNS_IDS = 65536
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -106,8 +108,8 @@ def _parse_options(options: Sequence[str]) -> list[_Column]:
             names = [*_AUX]
         elif word in ("-l", "l", "-el"):
             names = [*_LONG]
-        elif word.lstrip("-").lstrip("eAf").startswith("o"):
-            rest = word.lstrip("-").lstrip("eAf")[1:]
+        elif match := _CHOICE.fullmatch(word):
+            rest = match[1]
             if not rest and position < len(words):
                 rest = words[position]
                 position += 1

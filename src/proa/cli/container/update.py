@@ -1,0 +1,58 @@
+"""``proa update``: other limits, restart policy or labels, also while it runs."""
+
+from __future__ import annotations
+
+from proa.cli.invocation import Invocation
+from proa.cli.kinds import repeated
+from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
+from proa.cli.runflags import table as t
+from proa.cli.runflags.values import read_label
+from proa.engine.config import Resources
+
+LABEL = Flag("label-add", repeated("list", read_label), "Set meta data on a container")
+
+_LIMITS = (
+    t.BLKIO_WEIGHT, t.CPU_PERIOD, t.CPU_QUOTA, t.CPU_SHARES, t.CPUS, t.CPUSET_CPUS, t.CPUSET_MEMS,
+    t.MEMORY, t.MEMORY_RESERVATION, t.MEMORY_SWAP, t.PIDS_LIMIT,
+)  # fmt: skip
+
+COMMAND = Command(
+    words="container update",
+    usage="[OPTIONS] CONTAINER [CONTAINER...]",
+    summary="Update configuration of one or more containers",
+    flags=(*_LIMITS, LABEL, t.RESTART),
+    least=1,
+    most=None,
+    details="What is not said stays as it is. A running container gets its new limits at once.",
+)
+
+
+def execute(call: Invocation) -> int:
+    """Update each container; print the name of each."""
+    options = call.options
+    if not any(options.is_given(flag) for flag in COMMAND.flags):
+        raise UsageError(
+            "you must provide one or more flags when using this command", exit_code=EXIT_FAILURE
+        )
+    resources = Resources(
+        memory_bytes=options[t.MEMORY],
+        memory_swap_bytes=options[t.MEMORY_SWAP],
+        memory_reservation_bytes=options[t.MEMORY_RESERVATION],
+        nano_cpus=options[t.CPUS],
+        cpu_shares=options[t.CPU_SHARES],
+        cpu_period_us=options[t.CPU_PERIOD],
+        cpu_quota_us=options[t.CPU_QUOTA],
+        cpuset_cpus=options[t.CPUSET_CPUS],
+        cpuset_mems=options[t.CPUSET_MEMS],
+        pids_limit=options[t.PIDS_LIMIT],
+        blkio_weight=options[t.BLKIO_WEIGHT],
+    )
+    restart = options[t.RESTART] if options.is_given(t.RESTART) else None
+    pairs = options[LABEL]
+    labels = dict(pairs)
+
+    def update(name: str) -> str:
+        call.engine.containers.update(name, resources=resources, restart=restart, labels=labels)
+        return name
+
+    return call.for_each(update)
