@@ -148,7 +148,11 @@ class Podman(Peer):
         options = [f"--{word}={os.path.join(base, name)}" for word, name in places.items()]
         drivers = ["--storage-driver=overlay", "--cgroup-manager=cgroupfs", "--events-backend=none"]
         self._argv = ["podman", *options, *drivers, "--runtime=runc"]
-        _checked([*self._argv, "import", "-q", archive, "busybox"])
+        _checked(self.argv("import", "-q", archive, "busybox"))
+
+    def argv(self, *words: str) -> list[str]:
+        """Return the argv of ``podman <words>`` on this storage."""
+        return [*self._argv, *words]
 
     def run_argv(self, *command: str) -> list[str]:
         """As :meth:`Peer.run_argv`.
@@ -195,10 +199,14 @@ class Docker(Peer):
         )
         try:
             self._await_start()
-            _checked([*self._client, "import", archive, "busybox"])
+            _checked(self.argv("import", archive, "busybox"))
         except BaseException:
             self.close()
             raise
+
+    def argv(self, *words: str) -> list[str]:
+        """Return the argv of ``docker <words>`` on this daemon."""
+        return [*self._client, *words]
 
     def _await_start(self) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
