@@ -87,7 +87,9 @@ class FakeEngine:
         self.containers = FakeNamespace("containers", self.calls, prepared)
         self.images = FakeNamespace("images", self.calls, prepared)
         self.registries = FakeNamespace("registries", self.calls, prepared)
+        self.events = FakeNamespace("events", self.calls, prepared)
         self.system = FakeNamespace("system", self.calls, prepared)
+        self.volumes = FakeNamespace("volumes", self.calls, prepared)
 
 
 class Ended(NamedTuple):

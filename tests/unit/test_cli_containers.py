@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from proa.engine.config import ContainerConfig, MountConfig
+from proa.engine.config import ContainerConfig, ExecConfig, MountConfig
 from proa.engine.model import ContainerRecord, ContainerState
-from proa.errors import Conflict, NotFound
+from proa.errors import CommandNotExecutable, CommandNotFound, Conflict, NotFound
 from tests.support.cli import CapturedIO, proa
 
 ID = "0123456789abcdef" * 4
@@ -82,9 +82,12 @@ class TestRun:
         io = CapturedIO(terminals=(0, 1, 2))
         assert proa("run", "-it", "img", io=io, containers__run=outcome()).code == 0
 
-    def test_signals_cannot_stay_here(self) -> None:
-        assert "--sig-proxy=false is not available" in proa("run", "--sig-proxy=false", "i").stderr
-        assert proa("run", "--sig-proxy=true", "i", containers__run=outcome()).code == 0
+    def test_keys_and_signals(self) -> None:
+        words = ("run", "--sig-proxy=false", "--detach-keys", "ctrl-a,q", "img")
+        streams = proa(*words, containers__run=outcome()).call.options["streams"]
+        assert (streams.sig_proxy, streams.detach_keys) == (False, "ctrl-a,q")
+        streams = proa("run", "img", containers__run=outcome()).call.options["streams"]
+        assert (streams.sig_proxy, streams.detach_keys) == (True, "")
 
 
 class TestCidFile:
@@ -473,3 +476,81 @@ class TestPsFormat:
             containers__inspect=document,
         )
         assert ended.stdout == '7 {"a":"b"}\n' * 2
+
+
+class TestExec:
+    def test_configuration(self) -> None:
+        ended = proa(
+            "exec", "-i", "-e", "A=1", "-e", "B", "-u", "5", "-w", "/w", "--privileged",
+            "web", "sh", "-c", "x",
+            io=CapturedIO(env={"B": "2"}), containers__exec=3,
+        )  # fmt: skip
+        assert ended.code == 3
+        assert ended.call.args == (
+            "web",
+            ExecConfig(
+                command=("sh", "-c", "x"),
+                env=("A=1", "B=2"),
+                user="5",
+                working_dir="/w",
+                open_stdin=True,
+                privileged=True,
+            ),
+        )
+        streams = ended.call.options["streams"]
+        assert (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd) == (0, 1, 2)
+
+    def test_detached(self) -> None:
+        ended = proa("exec", "-d", "web", "true", containers__exec=0)
+        assert ended.call.options["streams"] is None
+        assert ended.call.args[1].detach
+
+    def test_flags_behind_the_container_are_the_commands(self) -> None:
+        ended = proa("exec", "web", "ls", "-d", containers__exec=0)
+        assert ended.call.args[1] == ExecConfig(command=("ls", "-d"))
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (CommandNotFound("no such command: x"), 127),
+            (CommandNotExecutable("cannot execute: x"), 126),
+            (NotFound("no such container: web"), 1),
+            (Conflict("container web is not running"), 1),
+        ],
+    )
+    def test_exit_codes(self, error: Exception, code: int) -> None:
+        assert proa("exec", "web", "x", containers__exec=error).code == code
+
+    def test_words_are_needed(self) -> None:
+        ended = proa("exec", "web")
+        assert ended.code == 1
+        assert "'proa exec' requires at least 2 arguments" in ended.stderr
+        assert "the input device is not a TTY" in proa("exec", "-it", "web", "sh").stderr
+
+
+class TestAttach:
+    @pytest.mark.parametrize(
+        ("words", "open_stdin", "stdin_fd"),
+        [([], True, 0), (["--no-stdin"], True, -1), ([], False, -1)],
+    )
+    def test_streams(self, words: list[str], open_stdin: bool, stdin_fd: int) -> None:
+        record = make_record(open_stdin=open_stdin)
+        ended = proa("attach", *words, "web", containers__get=record, containers__attach=7)
+        assert ended.code == 7
+        assert ended.engine.calls[-1].options["streams"].stdin_fd == stdin_fd
+
+    def test_leaving_is_no_failure(self) -> None:
+        words = ("attach", "--sig-proxy=false", "--detach-keys=ctrl-x", "web")
+        ended = proa(*words, containers__get=make_record(), containers__attach=None)
+        assert ended.code == 0
+        options = ended.engine.calls[-1].options
+        assert options["sig_proxy"] is False
+        assert options["streams"].detach_keys == "ctrl-x"
+
+
+@pytest.mark.parametrize("verb", ["pause", "unpause"])
+def test_pause_and_unpause(verb: str) -> None:
+    answers: dict[str, Any] = {f"containers__{verb}": only_known("aa", "bb")}
+    ended = proa(verb, "aa", "nx", "bb", **answers)
+    assert (ended.code, ended.stdout) == (1, "aa\nbb\n")
+    assert ended.stderr == "proa: no such container: nx\n"

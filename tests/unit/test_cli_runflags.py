@@ -275,7 +275,8 @@ def test_ulimit(texts: list[str], limits: list[tuple[str, int, int]]) -> None:
         (["-p", "80:80"], "-p is not available: use '--network host'"),
         (["-P"], "-P is not available"),
         (["--health-cmd", "true"], "--health-cmd is not available: health checks are not run yet"),
-        (["--detach-keys", "ctrl-c"], "--detach-keys is not available"),
+        (["--detach-keys", "ctrl-p,zz"], "unknown character: 'zz'"),
+        (["--detach-keys", "ctrl-!"], "unknown character: 'ctrl-!'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -16,7 +16,6 @@ from proa.cli.invocation import Invocation
 from proa.cli.io import IO
 from proa.cli.kinds import BOOL, STRING
 from proa.cli.parser import (
-    EXIT_ENGINE,
     EXIT_FAILURE,
     Command,
     Flag,
@@ -166,8 +165,8 @@ def _execute(
 
 
 def exit_code_of(error: ProaError, command: Command) -> int:
-    """The exit code of a failed command: 125, 126 and 127 for those that run something."""
-    if command.failure_code == EXIT_ENGINE:
+    """The exit code of a failed command."""
+    if command.starts_process:
         if isinstance(error, CommandNotFound):
             return EXIT_NOT_FOUND
         if isinstance(error, CommandNotExecutable):

@@ -50,7 +50,7 @@ class UsageError(Exception):
         self.show_usage = show_usage
 
 
-class HelpRequest(Exception):  # noqa: N818 - a way out of parsing, not an error
+class HelpRequest(Exception):
     """``--help`` was among the flags."""
 
     def __init__(self, *, by_shorthand: bool = False) -> None:
@@ -120,7 +120,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
         flags: in the order of the help.
         least, most: how many arguments; ``most`` is None for any number.
         interspersed: flags may follow arguments; ``run`` and ``exec`` say no.
-        failure_code: exit code when the engine fails; 125 also maps 126 and 127.
+        failure_code: exit code when the engine fails.
+        starts_process: 126 and 127 say that a container's command cannot be executed or is not
+            there.
         details: paragraphs below the summary in the help and the reference.
     """
 
@@ -132,6 +134,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     most: int | None = 0
     interspersed: bool = True
     failure_code: int = EXIT_FAILURE
+    starts_process: bool = False
     details: str = ""
 
 

@@ -17,6 +17,7 @@ def attach(
     names: tuple[str, ...] = (),
     stdin: bool,
     tty: bool,
+    detach_keys: str = "",
     sig_proxy: bool = True,
 ) -> Streams:
     """Choose the descriptors.
@@ -27,19 +28,14 @@ def attach(
             the container has one.
         stdin: the container keeps its standard input open.
         tty: the container has a terminal.
+        detach_keys: keys that leave the container running; empty: the default ones.
         sig_proxy: hand the user's signals on.
 
     Raises:
-        UsageError: the container wants a terminal's input and there is no terminal, or the
-            signals shall stay here.
+        UsageError: the container wants a terminal's input and there is no terminal.
     """
     from proa.engine.facade import Streams
 
-    if not sig_proxy:
-        raise UsageError(
-            "--sig-proxy=false is not available: use '--detach' and 'proa logs -f'",
-            exit_code=EXIT_FAILURE,
-        )
     wants_stdin = "stdin" in names or (stdin and not names)
     if wants_stdin and tty and not io.is_terminal(io.stdin_fd):
         raise UsageError("the input device is not a TTY", exit_code=EXIT_FAILURE)
@@ -47,4 +43,6 @@ def attach(
         stdin_fd=io.stdin_fd if wants_stdin else -1,
         stdout_fd=io.stdout_fd if not names or "stdout" in names else -1,
         stderr_fd=io.stderr_fd if not names or "stderr" in names else -1,
+        detach_keys=detach_keys,
+        sig_proxy=sig_proxy,
     )

@@ -18,6 +18,7 @@ COMMAND = Command(
     most=None,
     interspersed=False,
     failure_code=EXIT_ENGINE,
+    starts_process=True,
     details=(
         "The exit code is the container's; 125 when Proa itself failed, 126 when the command "
         "cannot be executed, 127 when the image has no such command, 128 + n when signal n ended "
@@ -44,6 +45,7 @@ def execute(call: Invocation) -> int:
             names=options[t.ATTACH],
             stdin=config.open_stdin,
             tty=config.tty,
+            detach_keys=options[t.DETACH_KEYS],
             sig_proxy=options[t.SIG_PROXY],
         )
     path = options[t.CIDFILE]

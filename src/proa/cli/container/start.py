@@ -45,6 +45,7 @@ def execute(call: Invocation) -> int:
         call.io,
         stdin=call[INTERACTIVE] and config.open_stdin,
         tty=config.tty,
+        detach_keys=call[DETACH_KEYS],
         sig_proxy=call[SIG_PROXY],
     )
     return call.engine.containers.start(name, streams=streams) or 0

@@ -16,11 +16,13 @@ _LIMITS = (
     t.MEMORY, t.MEMORY_RESERVATION, t.MEMORY_SWAP, t.PIDS_LIMIT,
 )  # fmt: skip
 
+_REFUSED = tuple(flag for flag in t.REFUSED if flag.name in ("cpu-rt-period", "cpu-rt-runtime"))
+
 COMMAND = Command(
     words="container update",
     usage="[OPTIONS] CONTAINER [CONTAINER...]",
     summary="Update configuration of one or more containers",
-    flags=(*_LIMITS, LABEL, t.RESTART),
+    flags=(*_LIMITS, LABEL, t.RESTART, *_REFUSED),
     least=1,
     most=None,
     details="What is not said stays as it is. A running container gets its new limits at once.",

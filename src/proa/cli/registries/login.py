@@ -5,7 +5,7 @@ from __future__ import annotations
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import BOOL, STRING
 from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
-from proa.cli.registries.prompt import ask, ask_secretly
+from proa.cli.prompts import ask, ask_secretly
 
 PASSWORD = Flag("password", STRING, "Password or access token", short="p")
 PASSWORD_STDIN = Flag("password-stdin", BOOL, "Take the password or access token from stdin")

@@ -40,8 +40,8 @@ def config_from(options: Options, io: IO) -> ContainerConfig:
         image=image,
         command=tuple(command),
         entrypoint=_entrypoint(options),
-        env=_environment(options, io),
-        working_dir=_working_dir(options),
+        env=environment(options, io),
+        working_dir=working_dir(options),
         user=options[t.USER],
         hostname=options[t.HOSTNAME],
         domainname=options[t.DOMAINNAME],
@@ -106,7 +106,12 @@ def _entrypoint(options: Options) -> tuple[str, ...] | None:
     return (word,) if word else ()
 
 
-def _working_dir(options: Options) -> str:
+def working_dir(options: Options) -> str:
+    """The absolute path of ``--workdir``, or empty.
+
+    Raises:
+        UsageError: it is relative.
+    """
     path = options[t.WORKDIR]
     if path and not path.startswith("/"):
         raise UsageError(
@@ -115,7 +120,12 @@ def _working_dir(options: Options) -> str:
     return path
 
 
-def _environment(options: Options, io: IO) -> tuple[str, ...]:
+def environment(options: Options, io: IO) -> tuple[str, ...]:
+    """``NAME=value`` of ``--env-file`` and ``-e``, in this order.
+
+    Raises:
+        UsageError: a file cannot be read or is malformed.
+    """
     entries: list[str] = []
     for name in options[t.ENV_FILE]:
         try:

@@ -67,7 +67,9 @@ INTERACTIVE = Flag("interactive", BOOL, "Keep STDIN open even if not attached", 
 TTY = Flag("tty", BOOL, "Allocate a pseudo-TTY", short="t")
 DETACH = Flag("detach", BOOL, "Run container in background and print container ID", short="d")
 DETACH_KEYS = Flag(
-    "detach-keys", STRING, "Not available", refusal="use '--detach' to leave the container running"
+    "detach-keys",
+    scalar("string", values.read_detach_keys, ""),
+    "Override the key sequence for detaching a container",
 )
 SIG_PROXY = Flag("sig-proxy", BOOL, "Proxy received signals to the process", default=True)
 LOG_DRIVER = Flag("log-driver", STRING, "Logging driver for the container (json-file, none)")

@@ -23,6 +23,7 @@ _SYSCTLS = frozenset(
         "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
     )
 )  # fmt: skip
+_CONTROL_KEY = re.compile(r"ctrl-[a-z@\[\\\]^_]")
 _SYSCTL_PREFIXES = ("net.", "fs.mqueue.")
 _DEVICE_RULE = re.compile(r"[acb] (\d+|\*):(\d+|\*) [rwm]{1,3}")
 
@@ -310,3 +311,15 @@ def _is_address(text: str) -> bool:
             continue
         return True
     return False
+
+
+def read_detach_keys(text: str) -> str:
+    """Read ``ctrl-p,ctrl-q``: characters, or ``ctrl-`` with a letter or one of ``@[\\]^_``.
+
+    Raises:
+        ValueError: an unknown key.
+    """
+    for key in text.split(","):
+        if not (_CONTROL_KEY.fullmatch(key) or (len(key) == 1 and key.isascii())):
+            raise ValueError(f"unknown character: '{key}'")
+    return text

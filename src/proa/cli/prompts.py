@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proa.cli.kinds import BOOL
+from proa.cli.parser import Flag
+
 if TYPE_CHECKING:
     from proa.cli.io import IO
+
+FORCE = Flag("force", BOOL, "Do not prompt for confirmation", short="f")
 
 
 def ask(io: IO, question: str) -> str:
@@ -38,3 +43,12 @@ def ask_secretly(io: IO, question: str) -> str:
     finally:
         termios.tcsetattr(io.stdin_fd, termios.TCSAFLUSH, before)
         io.err("")
+
+
+def confirm(io: IO, warning: str) -> bool:
+    """Warn and ask; only ``y`` and ``yes`` agree, the end of the input does not."""
+    try:
+        answer = ask(io, f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ")
+    except KeyboardInterrupt:
+        return False
+    return answer.strip().lower() in ("y", "yes")

@@ -1,0 +1,1 @@
+"""``proa volume``: one module a verb, each with its ``COMMAND`` and ``execute``."""
