@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -293,6 +294,35 @@ def test_an_interrupted_pull_leaves_what_the_next_goes_on_from(
         assert stub.saw("range") == ["bytes=120000-"]
     assert len(_read(store, image, "big")) == 200_000
     assert os.listdir(f"{store.root}/content/ingest") == []
+
+
+def test_pruning_everything_leaves_an_empty_store(
+    registry: Registry, store: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what an interrupted pull left; du decides."""
+    upload_image(f"{registry.host}/pruned:0", _built("the first pull makes the directories"))
+    _pull(store, f"{registry.host}/pruned:0")
+    store.prune(every=True)
+    empty_kb = _disk_kb(store.root)
+    assert empty_kb < 60
+    upload_image(f"{registry.host}/pruned:1", make_image([make_tar({"f": os.urandom(2 << 20)})]))
+    _pull(store, f"{registry.host}/pruned:1")
+    monkeypatch.setattr(blobs, "_CUTS_WITHOUT_PROGRESS", -1)
+    serving = Serving(_big())
+    serving.cut_after = 120_000
+    with running_stub(serving) as stub, pytest.raises(Unavailable):
+        _pull(store, f"{stub.host}/x:1")
+    assert _disk_kb(store.root) > empty_kb + 4096
+    store.prune()
+    assert len(os.listdir(f"{store.root}/content/ingest")) == 1
+    _, freed_bytes = store.prune(every=True)
+    assert freed_bytes > 4 << 20
+    assert _disk_kb(store.root) <= empty_kb * 1.01
+
+
+def _disk_kb(path: str) -> int:
+    done = subprocess.run(("du", "-sk", path), capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[0])
 
 
 def test_a_damaged_ingest_is_found_out_and_removed(store: ImageStore) -> None:

@@ -31,6 +31,8 @@ def collect(
     content: ContentStore,
     snapshots: Snapshots,
     in_use: Collection[str],
+    *,
+    resumable: bool = True,
 ) -> tuple[list[Removal], int]:
     """Remove all that is not reachable from a name or from an image in use.
 
@@ -38,6 +40,7 @@ def collect(
         references: the names.
         catalog, content, snapshots: what is swept.
         in_use: ids of images that containers use, kept even when they lost their names.
+        resumable: keep what interrupted pulls of the last day can go on from.
 
     Returns:
         The removed layers, and the freed bytes.
@@ -64,7 +67,7 @@ def collect(
         if blob not in blobs:
             freed += content.remove(blob)
     snapshots.remove_garbage()
-    _remove_ingests(content)
+    freed += _remove_ingests(content, _RESUMABLE_S if resumable else 0)
     return removed, freed
 
 
@@ -90,14 +93,18 @@ def _mark(
         return
 
 
-def _remove_ingests(content: ContentStore) -> None:
+def _remove_ingests(content: ContentStore, resumable_s: float) -> int:
+    """Remove what has no writer any more, younger downloads excepted; return its bytes."""
     directory = f"{content.path}/ingest"
+    freed = 0
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
-        return
+        return 0
     for name in names:
         path = f"{directory}/{name}"
-        resumable = name.startswith("sha")
-        if not resumable or time.time() - os.lstat(path).st_mtime > _RESUMABLE_S:
+        status = os.lstat(path)
+        if not name.startswith("sha") or time.time() - status.st_mtime >= resumable_s:
             remove_tree(path)
+            freed += status.st_size
+    return freed

@@ -148,6 +148,8 @@ class ImageStore:
     ) -> tuple[builtins.list[Removal], int]:
         """Remove nameless images (``every``: all) that no container uses, and all garbage.
 
+        With ``every``, what interrupted pulls could go on from is garbage too.
+
         Returns:
             What was removed, and how many bytes that freed.
 
@@ -162,7 +164,7 @@ class ImageStore:
                 )
             used = in_use()
             removed = prune_names(self.references, every=every, in_use=used)
-            layers, freed_bytes = self._collect(used)
+            layers, freed_bytes = self._collect(used, resumable=not every)
         return removed + layers, freed_bytes
 
     def history(self, name: str) -> builtins.list[HistoryEntry]:
@@ -389,11 +391,20 @@ class ImageStore:
             if held:
                 held.release()
 
-    def _collect(self, used: Mapping[str, str]) -> tuple[builtins.list[Removal], int]:
+    def _collect(
+        self, used: Mapping[str, str], *, resumable: bool = True
+    ) -> tuple[builtins.list[Removal], int]:
         from proa.image.gc import collect
 
         with Border(f"cannot remove unused content of {self.root}"):
-            return collect(self.references, self._catalog, self.content, self.snapshots, used)
+            return collect(
+                self.references,
+                self._catalog,
+                self.content,
+                self.snapshots,
+                used,
+                resumable=resumable,
+            )
 
     def _lock_path(self) -> str:
         directory = f"{self.root}/images"
