@@ -126,17 +126,15 @@ class Snapshots:
         name goes first: what is half removed has no name.
         """
         snapshot = self.find(chain_id)
-        gone = f"staging/{encoded(chain_id)}"
+        gone = f"{self.path}/staging/{encoded(chain_id)}"
+        remove_tree(gone)
         try:
-            os.unlink(f"{self.path}/l/{_short(chain_id)}")
-        except FileNotFoundError:
-            pass
-        try:
-            remove_tree(f"{self.path}/{gone}")
-            os.rename(f"{self.path}/{encoded(chain_id)}", f"{self.path}/{gone}")
+            os.rename(f"{self.path}/{encoded(chain_id)}", gone)
         except FileNotFoundError:
             return 0
-        remove_tree(f"{self.path}/{gone}")
+        # After the name: a snapshot that has its name has its link, too.
+        os.unlink(f"{self.path}/l/{_short(chain_id)}")
+        remove_tree(gone)
         return snapshot.size_bytes if snapshot else 0
 
     def chain_ids(self) -> list[ChainID]:
@@ -154,8 +152,12 @@ class Snapshots:
 
     def remove_garbage(self) -> None:
         """Remove what crashed writers left. Under the image store's exclusive lock."""
-        if os.path.isdir(f"{self.path}/staging"):
-            empty_tree(f"{self.path}/staging")
+        if not os.path.isdir(f"{self.path}/staging"):
+            return
+        empty_tree(f"{self.path}/staging")
+        for name in os.listdir(f"{self.path}/l"):
+            if not os.path.exists(f"{self.path}/l/{name}"):
+                os.unlink(f"{self.path}/l/{name}")
 
     def _prepare(self) -> None:
         for name in ("", "/l", "/staging"):
