@@ -115,8 +115,18 @@ def temporary_root() -> Iterator[Proa]:
     try:
         yield proa
     finally:
+        take_down_network(proa)
         end_processes(proa.run_dir)
         shutil.rmtree(base)
+
+
+def take_down_network(proa: Proa) -> None:
+    """Remove an engine's bridge and firewall table from the host, if there is such an engine."""
+    from proa.network.names import default_link
+
+    if os.path.exists(f"/sys/class/net/{default_link(proa.root)}"):
+        proa.remove_all()
+        proa.ok("network", "prune", "--force")
 
 
 def processes(run_dir: str) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -91,7 +92,8 @@ def _proa_groups(base: str, below: bool = False) -> Iterator[str]:
 
 def _links() -> Iterator[str]:
     for name in os.listdir("/sys/class/net"):
-        if name.startswith(("veth", "proa")):
+        # The default bridge of an engine (proa-<mark>) stays until its root goes, as docker0 does.
+        if name.startswith(("veth", "proa")) and not re.fullmatch(r"proa-[0-9a-f]{6}", name):
             yield f"link {name}"
 
 
@@ -101,7 +103,8 @@ def _nft_tables() -> Iterator[str]:
         return
     result = subprocess.run([nft, "list", "tables"], capture_output=True, text=True, check=False)
     for line in result.stdout.splitlines():
-        if "proa" in line:
+        # So does its table (proa_<mark>).
+        if "proa" in line and not re.search(r"proa_[0-9a-f]{6}$", line):
             yield f"nft {line}"
 
 

@@ -22,6 +22,7 @@ from proa.engine.containers.streams import Streams
 from proa.engine.events import Events
 from proa.engine.images import Images
 from proa.engine.layout import Layout
+from proa.engine.networks import Networks
 from proa.engine.registries import Registries
 from proa.engine.system import System
 from proa.engine.volumes import Volumes
@@ -57,6 +58,7 @@ class Engine:
         registries: log in and out, search, look at manifests.
         volumes: create, look at, remove volumes.
         events: what happened, and what happens.
+        networks: create, remove, look at networks; connect containers to them.
         system: about the engine and the machine.
     """
 
@@ -73,6 +75,7 @@ class Engine:
         self.registries = Registries()
         self.volumes = Volumes(self._context)
         self.events = Events(self._context)
+        self.networks = Networks(self._context)
         self.system = System(self._context)
 
     def run(

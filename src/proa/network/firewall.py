@@ -111,9 +111,14 @@ class Firewall:
         batch.delete_table()
         batch.commit(self.nl)
 
-    def add_network(self, network: Network) -> None:
-        """Let the rules apply to a bridge. Idempotent."""
-        self._change(lambda batch: _add_network(batch, network))
+    def add_networks(self, networks: Sequence[Network]) -> None:
+        """Let the rules apply to bridges. Idempotent."""
+
+        def compose(batch: Batch) -> None:
+            for network in networks:
+                _add_network(batch, network)
+
+        self._change(compose)
 
     def remove_network(self, network: Network) -> None:
         """Forget a bridge. Idempotent."""

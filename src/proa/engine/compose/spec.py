@@ -11,7 +11,7 @@ from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
-from proa.errors import Invalid, Unsupported, from_os_error
+from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.image.model import Image
 from proa.oci.isolation import OverlayRoot, SandboxSpec
 from proa.oci.resources import LinuxResources
@@ -22,6 +22,8 @@ from proa.runtime.security import seccomp
 
 CGROUP_PARENT = "/proa"
 USERNS_IDS = 65536
+SHARED_NETWORK = "container:"
+"""Prefix of the network mode that means another container's network."""
 
 
 def cgroup_path(record: ContainerRecord) -> str:
@@ -66,7 +68,7 @@ def compose_sandbox(
             config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
         ),
         linux=Linux(
-            namespaces=_namespaces(config, record),
+            namespaces=_namespaces(context, config, record),
             uid_mappings=_id_mappings(record),
             gid_mappings=_id_mappings(record),
             cgroups_path=cgroup_path(record),
@@ -80,14 +82,17 @@ def compose_sandbox(
     return SandboxSpec(id=record.id, spec=spec, root=root, bundle=directory), ()
 
 
-def _namespaces(config: ContainerConfig, record: ContainerRecord) -> tuple[LinuxNamespace, ...]:
+def _namespaces(
+    context: Context, config: ContainerConfig, record: ContainerRecord
+) -> tuple[LinuxNamespace, ...]:
+    joined = config.network_mode.startswith(SHARED_NETWORK)
     wanted = ["mount"]
     for name, mode in (
         ("pid", config.pid_mode),
         ("ipc", config.ipc_mode),
         ("uts", config.uts_mode),
         ("cgroup", config.cgroupns_mode),
-        ("network", "host" if config.network_mode == "host" else ""),
+        ("network", "host" if config.network_mode == "host" or joined else ""),
     ):
         if mode in ("", "private", "shareable", "none"):
             wanted.append(name)
@@ -96,7 +101,26 @@ def _namespaces(config: ContainerConfig, record: ContainerRecord) -> tuple[Linux
     wanted.append("time")
     if record.userns_base >= 0:
         wanted.append("user")
-    return tuple([LinuxNamespace(type=name) for name in wanted])
+    namespaces = [LinuxNamespace(type=name) for name in wanted]
+    if joined:
+        path = _network_of(context, config.network_mode.removeprefix(SHARED_NETWORK))
+        namespaces.append(LinuxNamespace(type="network", path=path))
+    return tuple(namespaces)
+
+
+def _network_of(context: Context, container_id: str) -> str:
+    """Path of a running container's network namespace.
+
+    Raises:
+        Conflict: it does not run.
+    """
+    other = context.state.containers.get(container_id)
+    if other.state.status not in ("running", "paused"):
+        raise Conflict(
+            f"cannot join the network of container {other.name}: it is {other.state.status}",
+            f"start it with `proa start {other.name}`",
+        )
+    return f"/proc/{other.state.init.pid}/ns/net"
 
 
 def _id_mappings(record: ContainerRecord) -> tuple[LinuxIDMapping, ...]:
@@ -111,7 +135,7 @@ def _resources(config: ContainerConfig) -> LinuxResources:
 
 
 def _sysctls(config: ContainerConfig) -> dict[str, str]:
-    if config.network_mode == "host":
+    if config.network_mode == "host" or config.network_mode.startswith(SHARED_NETWORK):
         return dict(config.sysctls)
     return {**defaults.NETWORK_SYSCTLS, **config.sysctls}
 

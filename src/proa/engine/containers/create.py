@@ -9,23 +9,27 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections.abc import Sequence
 
 import msgspec
 
-from proa.engine import volumes
+from proa.engine import attachments, volumes
 from proa.engine.compose import files
 from proa.engine.compose.mounts import validate_mounts
+from proa.engine.compose.ports import wanted_ports
 from proa.engine.compose.process import resolve_command
 from proa.engine.compose.resources import compose_resources
-from proa.engine.config import ContainerConfig, Pull
+from proa.engine.config import ContainerConfig, EndpointConfig, Pull
 from proa.engine.containers.platform import check_platform
 from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, Unsupported, from_os_error
+from proa.errors import Forbidden, NotFound, from_os_error
 from proa.fs import tree
 from proa.image.model import Image
+from proa.network.egress import parse_egress
+from proa.network.model import Network
 from proa.runtime.security import userns
 
 
@@ -71,43 +75,35 @@ def prepare(
     require_root()
     image = find_image(context, config, pull)
     warnings = check_platform(image, config)
-    check_network(config)
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
     config = volumes.resolve(context, config, image)
     compose_resources(config.resources)
     validate_log_config(config.log)
     userns_base, remarks = _choose_user_namespace(context, config)
+    config = attachments.normalize(context, config)
+    places = attachments.resolve(context, config)
+    wanted_ports(config, ())
+    if config.egress is not None:
+        parse_egress(config.egress)
     container_id = generate_id()
     directory = context.layout.container(container_id)
     durable = not config.auto_remove
     lock = _make_directory(context, directory)
+    new = ContainerRecord(
+        id=container_id,
+        name=name,
+        image_id=image.id,
+        created_at_ns=time.time_ns(),
+        config=config,
+        state=ContainerState(),
+        userns_base=userns_base,
+        path=arguments[0],
+        args=arguments[1:],
+    )
     try:
         files.save(directory, config, container_id)
-        record = context.state.containers.insert(
-            ContainerRecord(
-                id=container_id,
-                name=name,
-                image_id=image.id,
-                created_at_ns=time.time_ns(),
-                config=config,
-                state=ContainerState(),
-                userns_base=userns_base,
-                path=arguments[0],
-                args=arguments[1:],
-            ),
-            [
-                EventRecord(
-                    sequence=0,
-                    time_ns=time.time_ns(),
-                    type="container",
-                    action="create",
-                    actor_id=container_id,
-                    attributes={"image": config.image},
-                )
-            ],
-            durable=durable,
-        )
+        record = _insert(context, new, places, durable=durable)
     except BaseException:
         tree.remove_tree(directory)
         os.close(lock)
@@ -115,18 +111,27 @@ def prepare(
     return Prepared(record, image, lock, (*warnings, *remarks))
 
 
-def check_network(config: ContainerConfig) -> None:
-    """Refuse a network that is not there; containers have none, or the host's, for now.
-
-    Raises:
-        NotFound: no such network.
-        Unsupported: the network of another container.
-    """
-    mode = config.network_mode
-    if mode.startswith("container:"):
-        raise Unsupported(f"the network mode '{mode}' is not available", "use none or host")
-    if mode not in ("default", "none", "host"):
-        raise NotFound(f"no such network: {mode}", "use none or host")
+def _insert(
+    context: Context,
+    new: ContainerRecord,
+    places: Sequence[tuple[Network, EndpointConfig]],
+    *,
+    durable: bool,
+) -> ContainerRecord:
+    """Record the container and its places on networks, all or nothing."""
+    event = EventRecord(
+        sequence=0,
+        time_ns=time.time_ns(),
+        type="container",
+        action="create",
+        actor_id=new.id,
+        attributes={"image": new.config.image},
+    )
+    with context.state.transaction(durable=durable):
+        record = context.state.containers.insert(new, [event], durable=durable)
+        for network, wish in places:
+            context.state.networks.connect(network.id, record.id, wish, durable=durable)
+    return record
 
 
 def require_root() -> None:

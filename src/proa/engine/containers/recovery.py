@@ -21,7 +21,7 @@ import time
 
 import msgspec
 
-from proa.engine import volumes
+from proa.engine import firewalling, volumes
 from proa.engine.compose.spec import cgroup_path
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord, ProcessIdentity
@@ -85,6 +85,7 @@ def _try_lock(directory: str) -> int | None:
 
 def _clear_remains(context: Context, record: ContainerRecord) -> None:
     recover.remove_remains(record.id, cgroup_path(record))
+    firewalling.clear_remains(context, record)
     try:
         os.unlink(context.layout.control(record.id))
     except FileNotFoundError:

@@ -144,6 +144,10 @@ class Rename(msgspec.Struct, frozen=True, kw_only=True, tag="rename"):
     name: str
 
 
+class SyncNetwork(msgspec.Struct, frozen=True, kw_only=True, tag="sync-network"):
+    """Make the live network what the records say now."""
+
+
 class ListProcesses(msgspec.Struct, frozen=True, kw_only=True, tag="processes"):
     """Answered with ``V``: the host pids of all processes, ``list[int]``."""
 
@@ -158,7 +162,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
 
 ControlRequest = (
     Signal | Stop | Wait | Attach | Exec | Resize | Pause | Unpause | Restart | Update | Rename
-    | ListProcesses | ReadStats | Ping
+    | SyncNetwork | ListProcesses | ReadStats | Ping
 )  # fmt: skip
 
 _ENCODER = msgspec.msgpack.Encoder()

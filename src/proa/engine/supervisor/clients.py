@@ -48,6 +48,9 @@ class Supervised(Protocol):
     def rename(self, name: str) -> None:
         """Give it another name."""
 
+    def synchronize_network(self) -> None:
+        """Make its live network what the records say now."""
+
     def pause(self) -> None:
         """Freeze it."""
 
@@ -192,6 +195,8 @@ class Clients:
                 self._supervised.update(changes)
             case wire.Rename(name=name):
                 self._supervised.rename(name)
+            case wire.SyncNetwork():
+                self._supervised.synchronize_network()
             case wire.Ping():
                 pass
         connection.answer(b"O")

@@ -36,6 +36,7 @@ from proa.engine.model import ContainerRecord, Health
 from proa.engine.supervisor.clients import Clients
 from proa.engine.supervisor.journal import Journal, exit_code_of
 from proa.engine.supervisor.loop import READ, Loop, Timer
+from proa.engine.supervisor.network import ContainerNetwork
 from proa.engine.supervisor.restart import RestartClock
 from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
 from proa.engine.supervisor.streams import Attachment
@@ -74,6 +75,7 @@ class Supervisor:
         self._journal = Journal(context, record)
         self._loop = Loop()
         self._clients = Clients(self._loop, self, record.id)
+        self._network = ContainerNetwork(context, record, image, self._loop)
         self._log: LogWriter = NullWriter()
         self.stdio = self._new_stdio()
         self._sandbox: Sandbox | None = None
@@ -141,6 +143,7 @@ class Supervisor:
         if self._sandbox is not None:
             self._sandbox.delete()
             self._sandbox = None
+        self._network.close()
         self._log.close()
         if self._config.auto_remove:
             volumes.remove_anonymous(self._context, self._journal.record)
@@ -205,6 +208,14 @@ class Supervisor:
     def rename(self, name: str) -> None:
         """Give the container another name."""
         self._journal.renamed(name)
+
+    def synchronize_network(self) -> None:
+        """Make the live network what the records say now.
+
+        Raises:
+            Conflict: an address or a host port is in use.
+        """
+        self._network.synchronize(self._config)
 
     def _ask_to_end(self, number: int, timeout_s: float | None) -> None:
         image_signal = self._image.config.config.stop_signal
@@ -281,13 +292,14 @@ class Supervisor:
     def _start_process(self) -> tuple[tuple[str, ...], Sandbox]:
         spec, warnings = compose_sandbox(self._context, self._journal.record, self._image)
         isolation = self._context.isolation(self._config.isolation)
+        on_network = self._network.prepare()
         if self._config.tty:
-            sandbox = isolation.create(spec, NO_STDIO, start=True)
+            sandbox = isolation.create(spec, NO_STDIO, start=True, on_network=on_network)
             self.stdio.connect_terminal(sandbox.init.console, open_stdin=self._config.open_stdin)
         else:
             ours, theirs = ContainerStdio.make_pipes(open_stdin=self._config.open_stdin)
             try:
-                sandbox = isolation.create(spec, theirs, start=True)
+                sandbox = isolation.create(spec, theirs, start=True, on_network=on_network)
             except BaseException:
                 for fd in (ours.stdin, ours.stdout, ours.stderr):
                     if fd >= 0:
@@ -299,6 +311,7 @@ class Supervisor:
             self.stdio.connect_pipes(ours, once=True)
         self._sandbox = sandbox
         self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
+        self._network.serve()
         return (*warnings, *sandbox.warnings), sandbox
 
     def _record_start(self, sandbox: Sandbox) -> None:
@@ -355,6 +368,7 @@ class Supervisor:
         if self._sandbox is not None:
             self._sandbox.delete()
             self._sandbox = None
+        self._network.stop()
         self.stdio = self._new_stdio()
         self._end = None
         try:
@@ -372,6 +386,7 @@ class Supervisor:
             self._loop.stop()
 
     def _finish(self, end: ExitStatus) -> None:
+        self._network.release()
         self._journal.ended(
             end,
             self._restart.count,

@@ -84,6 +84,8 @@ _SET_TIMEOUT = 0x10
 _DATA_VERDICT = 0xFFFFFF00
 _ELEMENT_INTERVAL_END = 1
 _TYPE_BITS = 6
+_HOST_ORDER_KEY = b"\0\4\1\0\0\0"
+"""User data that makes ``nft`` print a set of interface names (libnftnl: key byte order, host)."""
 _BPF_LOAD_HALF = 0x28
 _BPF_JUMP_EQUAL = 0x15
 _BPF_RETURN = 0x06
@@ -240,7 +242,8 @@ class Batch:
             + attr_be32(4, _type_of(key))
             + attr_be32(5, _length_of(key))
             + data
-            + attr_be32(10, self._set_ids),
+            + attr_be32(10, self._set_ids)
+            + (attr(13, _HOST_ORDER_KEY) if key == (TYPE_IFNAME,) else b""),
             NLM_F_CREATE,
         )
 

@@ -1,7 +1,7 @@
 """The resolver's sockets in a container's namespace.
 
-It listens on 127.0.0.11 at a port of the kernel's choice, and rules in the namespace lead port 53 of
-that address there: port 53 itself stays free for a name server in the container.
+It listens on 127.0.0.11 at a port of the kernel's choice, and rules in the namespace lead port 53
+of that address there: port 53 itself stays free for a name server in the container.
 """
 
 from __future__ import annotations

@@ -1,0 +1,59 @@
+"""Packets that a rule logs to a group (``nft ... log group N``), over nfnetlink.
+
+Source: ``linux/netfilter/nfnetlink_log.h``.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from proa.linux.netlink.attributes import attr, parse
+from proa.linux.netlink.socket import NETLINK_NETFILTER, Netlink
+
+_NFULNL_MSG_PACKET = 4 << 8
+_NFULNL_MSG_CONFIG = 4 << 8 | 1
+_CFG_CMD, _CFG_MODE = 1, 2
+_CMD_BIND = 1
+_COPY_PACKET = 2
+_NFULA_PAYLOAD = 9
+
+
+class PacketLog:
+    """One group; a group has one listener in a network namespace."""
+
+    def __init__(self, group: int, *, copy_bytes: int = 64, netns_fd: int = -1) -> None:
+        """Listen.
+
+        Raises:
+            OSError: EBUSY when somebody listens already.
+        """
+        self._nl = Netlink(NETLINK_NETFILTER, netns_fd)
+        header = struct.pack(">BBH", 0, 0, group)
+        try:
+            self._nl.request(_NFULNL_MSG_CONFIG, header + attr(_CFG_CMD, bytes((_CMD_BIND,))))
+            mode = struct.pack(">IBx", copy_bytes, _COPY_PACKET)
+            self._nl.request(_NFULNL_MSG_CONFIG, header + attr(_CFG_MODE, mode))
+        except BaseException:
+            self._nl.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor, for polling."""
+        return self._nl.fileno()
+
+    def read(self) -> list[bytes]:
+        """First bytes of the packets that have arrived, from the network header on."""
+        try:
+            messages = self._nl.notifications()
+        except OSError:
+            # Some were lost: a flood; what comes next is told again.
+            return []
+        return [
+            parse(item.payload[4:]).get(_NFULA_PAYLOAD, b"")
+            for item in messages
+            if item.kind == _NFULNL_MSG_PACKET
+        ]
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self._nl.close()
