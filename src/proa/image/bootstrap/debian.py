@@ -26,8 +26,8 @@ _KEPT_LINES = 50
 
 # What a container needs of dpkg and apt and a machine does not: no service is started, nothing is
 # flushed for a crash that would lose the container anyway, no caches that only fill layers.
+_EARLY_FILES = (("usr/sbin/policy-rc.d", 0o755, b"#!/bin/sh\nexit 101\n"),)
 _FILES = (
-    ("usr/sbin/policy-rc.d", 0o755, b"#!/bin/sh\nexit 101\n"),
     ("etc/dpkg/dpkg.cfg.d/proa", 0o644, b"force-unsafe-io\n"),
     (
         "etc/apt/apt.conf.d/proa",
@@ -90,11 +90,12 @@ def rootfs_chunks(
     program = require_tool(PACKAGE, PACKAGE)
     check_architecture(request.architecture)
     with tempfile.TemporaryDirectory(prefix="proa-bootstrap-") as directory:
-        overlay = f"{directory}/files.tar"
-        with open(overlay, "wb") as file:
-            _write_files(TarWriter(file.write), request, epoch_s)
+        sources = f"etc/apt/sources.list.d/{request.distribution.name}.sources"
+        late = (*_FILES, (sources, 0o644, public_sources(request).encode()))
+        _write_files(f"{directory}/early.tar", _EARLY_FILES, epoch_s)
+        _write_files(f"{directory}/late.tar", late, epoch_s)
         process = subprocess.Popen(
-            [program, *_arguments(request, overlay, lines)],
+            [program, *_arguments(request, directory, lines)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -142,14 +143,18 @@ def check_architecture(architecture: str) -> None:
         )
 
 
-def _arguments(request: Request, overlay: str, lines: list[str]) -> list[str]:
+def _arguments(request: Request, directory: str, lines: list[str]) -> list[str]:
     arguments = [
         f"--variant={request.variant}",
         f"--architectures={request.architecture}",
         "--format=tar",
         "--mode=root" if os.geteuid() == 0 else "--mode=unshare",
         '--aptopt=Acquire::Languages "none"',
-        f"--customize-hook=tar-in {overlay} /",
+        # Its own policy-rc.d would be removed at the end, and ours with it.
+        "--skip=chroot/policy-rc.d",
+        f"--essential-hook=tar-in {directory}/early.tar /",
+        # Last: the image's sources are not the ones that it is made from.
+        f"--customize-hook=tar-in {directory}/late.tar /",
         f"--customize-hook={_CLEANUP}",
     ]
     if os.path.isdir(_MERGED_USR_HOOKS):
@@ -162,14 +167,14 @@ def _arguments(request: Request, overlay: str, lines: list[str]) -> list[str]:
     return [*arguments, request.suite, "-", *lines]
 
 
-def _write_files(writer: TarWriter, request: Request, epoch_s: int) -> None:
-    sources = f"etc/apt/sources.list.d/{request.distribution.name}.sources"
-    for name, mode, data in (*_FILES, (sources, 0o644, public_sources(request).encode())):
-        entry = Entry(
-            name.encode(), REGULAR, mode=mode, size=len(data), mtime_ns=epoch_s * 1_000_000_000
-        )
-        writer.add(entry, (data,))
-    writer.close()
+def _write_files(path: str, files: tuple[tuple[str, int, bytes], ...], epoch_s: int) -> None:
+    mtime_ns = epoch_s * 1_000_000_000
+    with open(path, "wb") as file:
+        writer = TarWriter(file.write)
+        for name, mode, data in files:
+            entry = Entry(name.encode(), REGULAR, mode=mode, size=len(data), mtime_ns=mtime_ns)
+            writer.add(entry, (data,))
+        writer.close()
 
 
 def _follow(
