@@ -320,6 +320,31 @@ def test_an_unknown_tag_is_not_found_by_name(plain: Registry) -> None:
             manifests.get_manifest(Repository(speaker, name), "1")
 
 
+def test_one_connection_serves_all_requests(certificate: Certificate) -> None:
+    """A TLS handshake costs more than most answers."""
+    data, descriptor = _blob(10_000)
+    registry = Upload(0, 0)
+
+    def answer(request: Received) -> Reply:
+        if "authorization" not in request.headers:
+            return Reply(401, {"WWW-Authenticate": 'Basic realm="x"'}, b"no")
+        if request.method == "HEAD":
+            return Reply(404 if "absent" in request.path else 200)
+        if request.method == "GET" and "/blobs/sha256" in request.path:
+            return Reply(307, {"Location": "/v2/elsewhere"})
+        return Reply(200, {}, data) if "elsewhere" in request.path else registry(request)
+
+    with running_stub(answer, certificate=certificate) as stub:
+        tables = {stub.host: RegistryTable(ca=certificate.path)}
+        with Client(Registries(registry=tables), ALI) as speaker:
+            repository = Repository(speaker, parse_reference(f"{stub.host}/x"), push=True)
+            assert manifests.find_digest(repository, "absent") is None
+            assert blobs.has_blob(repository, descriptor.digest)
+            _upload(repository, data, chunk_bytes=3000)
+            assert _read(repository, descriptor) == data
+        assert stub.connections == 1
+
+
 class Cutting:
     """A registry of one blob that drops every connection after a few bytes."""
 

@@ -191,12 +191,14 @@ class Stub:
         host: ``127.0.0.1:port``.
         url: with its scheme.
         received: every request, oldest first.
+        connections: how many were made.
     """
 
     def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
         self.host = f"127.0.0.1:{server.server_address[1]}"
         self.url = f"{scheme}://{self.host}"
         self.received: list[Received] = []
+        self.connections = 0
 
     def saw(self, header: str) -> list[str]:
         """Return the values of a header over all requests that had it."""
@@ -214,6 +216,10 @@ def running_stub(
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # head and body in one packet: else each answer waits for a delayed ACK
+
+        def handle(self) -> None:
+            stubs[0].connections += 1
+            super().handle()
 
         def handle_any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

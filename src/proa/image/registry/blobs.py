@@ -13,7 +13,7 @@ from proa.errors import Corrupt, NotFound, Unavailable
 from proa.image.registry.client import Request
 from proa.image.registry.repository import Repository, escape
 from proa.image.registry.retry import backoff_s
-from proa.image.registry.transport import Answer, read_some
+from proa.image.registry.transport import Answer, discard, read_some
 from proa.oci.descriptor import Descriptor
 from proa.oci.digest import Digest
 
@@ -173,13 +173,14 @@ def read_blob(repository: Repository, descriptor: Descriptor, limit_bytes: int) 
 def has_blob(repository: Repository, digest: Digest) -> bool:
     """Tell whether the registry itself (no mirror) has a blob."""
     try:
-        repository.ask(
+        answer = repository.ask(
             Request(
                 method="HEAD",
                 target=f"blobs/{escape(digest)}",
                 doing=f"cannot look for blob {digest} of {repository}",
             )
-        ).close()
+        )
     except NotFound:
         return False
+    discard(answer)
     return True

@@ -36,6 +36,7 @@ from proa.image.registry.transport import (
     NotTls,
     Transport,
     Untrusted,
+    discard,
     is_link_local,
 )
 
@@ -210,7 +211,7 @@ class Client:
         if sent.answer.status == 401 and sent.own:
             header = self._authenticate(endpoint, request, sent)
             if header:
-                sent.answer.close()
+                discard(sent.answer)
                 sent = self._open(endpoint, request, header)
         if sent.answer.status in _REDIRECT_STATUSES and request.method in ("GET", "HEAD"):
             return self._follow(endpoint, request, sent)
@@ -263,7 +264,7 @@ class Client:
         url, answer = sent.url, sent.answer
         for _ in range(_REDIRECTS):
             target = urljoin(url, answer.headers.get("Location") or "")
-            answer.close()
+            discard(answer)
             check_redirect(url, target)
             own = sent.own and _origin(target) == _origin(sent.url)
             answer = self._send(endpoint, request, target, sent.authorization if own else None)

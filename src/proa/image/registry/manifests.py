@@ -15,7 +15,7 @@ from proa.errors import Corrupt, Invalid, NotFound
 from proa.image.registry.answers import read_limited
 from proa.image.registry.client import Request
 from proa.image.registry.repository import Repository, escape
-from proa.image.registry.transport import Answer
+from proa.image.registry.transport import Answer, discard
 from proa.oci import mediatype
 from proa.oci.codec import MAX_DOCUMENT_BYTES, decode_json, encode_json
 from proa.oci.descriptor import Descriptor
@@ -91,7 +91,7 @@ def find_digest(repository: Repository, name: str) -> Digest | None:
     except NotFound:
         return None
     announced = answer.headers.get("Docker-Content-Digest")
-    answer.close()
+    discard(answer)
     return _parse_announced(announced, f"manifest {name} of {repository}") if announced else None
 
 
@@ -114,7 +114,7 @@ def put_manifest(repository: Repository, name: str, media_type: str, data: bytes
     )
     announced = answer.headers.get("Docker-Content-Digest")
     lists_referrers = "OCI-Subject" in answer.headers
-    answer.close()
+    discard(answer)
     if announced and announced.startswith("sha256:") and announced != digest_of(data):
         raise Corrupt(f"{repository} stored {name} as {announced} instead of {digest_of(data)}")
     return lists_referrers

@@ -32,6 +32,7 @@ CONNECT_TIMEOUT_S = 10.0
 # Between two packets, not for the whole answer: a blob may take hours, silence may not.
 READ_TIMEOUT_S = 60.0
 _KEPT_PER_HOST = 8
+_CHEAP_BYTES = 64 << 10
 USER_AGENT = f"proa/{__version__}"
 
 Body = bytes | IO[bytes] | Iterable[bytes] | None
@@ -80,6 +81,9 @@ def _pool_classes(live: weakref.WeakSet[socket.socket]) -> dict[str, type[Any]]:
     class TlsConnection(urllib3.connection.HTTPSConnection):
         def connect(self) -> None:
             super().connect()
+            # An unverified server is one that the user's settings allow: urllib3 would write a
+            # warning to standard error for each connection.
+            self.is_verified = True
             welcome(self)
 
     class PlainPool(urllib3.HTTPConnectionPool):
@@ -200,6 +204,18 @@ def read_some(answer: Answer, limit_bytes: int) -> bytes:
         return answer.read(limit_bytes)
     except urllib3.exceptions.HTTPError as error:
         raise _translate(error, urllib3.util.parse_url(answer.url or "")) from error
+
+
+def discard(answer: Answer) -> None:
+    """Be done with an answer that says nothing of interest.
+
+    Its connection serves the next request, unless so much is left of it that a new one is cheaper.
+    """
+    try:
+        answer.read(_CHEAP_BYTES)
+    except urllib3.exceptions.HTTPError:
+        pass
+    answer.close()
 
 
 def _make_context(tls: Tls, environment: Mapping[str, str]) -> ssl.SSLContext:

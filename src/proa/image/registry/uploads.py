@@ -15,7 +15,7 @@ from proa.errors import Conflict, Corrupt, Invalid, NotFound, ProaError, Unavail
 from proa.image.registry.client import Request
 from proa.image.registry.repository import Repository
 from proa.image.registry.retry import backoff_s
-from proa.image.registry.transport import Answer
+from proa.image.registry.transport import Answer, discard
 from proa.oci.descriptor import Descriptor
 from proa.oci.digest import Digest
 
@@ -49,7 +49,7 @@ def start_upload(repository: Repository, digest: Digest, source: str = "") -> st
         )
     )
     location = answer.headers.get("Location") or ""
-    answer.close()
+    discard(answer)
     if answer.status == 201:
         return None
     return _check_location(location, repository)
@@ -157,7 +157,7 @@ def _finish(
 
 
 def _refuse_offset(answer: Answer, descriptor: Descriptor) -> None:
-    answer.close()
+    discard(answer)
     if answer.status == 416:
         raise Conflict(f"the registry is at another offset of blob {descriptor.digest}")
 
@@ -180,7 +180,7 @@ def _resume(
         except ProaError:
             pass
         else:
-            answer.close()
+            discard(answer)
             found = _RANGE.match(answer.headers.get("Range") or "")
             # "0-0" is what registries say about an upload that is still empty.
             offset = int(found[1]) + 1 if found and found[1] != "0" else 0
