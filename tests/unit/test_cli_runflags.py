@@ -14,7 +14,9 @@ from proa.cli.runflags.config import config_from, pull_policy
 from proa.engine.config import (
     ContainerConfig,
     DeviceMapping,
+    EndpointConfig,
     LogConfig,
+    PortConfig,
     Resources,
     RestartPolicy,
     ThrottleDevice,
@@ -47,6 +49,14 @@ def test_what_follows_the_image_is_the_command() -> None:
     assert made == ContainerConfig(
         image="debian", command=("sh", "-c", "echo --rm"), auto_remove=True
     )
+
+
+def wishes(name: str, **fields: Any) -> dict[str, Any]:
+    return {"network_mode": name, "networks": (EndpointConfig(**fields),)}
+
+
+def ports(**fields: Any) -> dict[str, Any]:
+    return {"ports": (PortConfig(**fields),)}
 
 
 def limits(**fields: Any) -> dict[str, Any]:
@@ -121,6 +131,46 @@ def limits(**fields: Any) -> dict[str, Any]:
         (["--network", "none"], {"network_mode": "none"}),
         (["--net=host"], {"network_mode": "host"}),
         (["--network", "name=web"], {"network_mode": "web"}),
+        (
+            ["--network", "name=web,ip=10.1.2.3,alias=db,alias=sql,gw-priority=2"],
+            wishes("web", address4="10.1.2.3", aliases=("db", "sql"), gateway_priority=2),
+        ),
+        (
+            ["--network", "web", "--ip", "10.1.2.3", "--network-alias", "db"],
+            wishes("web", address4="10.1.2.3", aliases=("db",)),
+        ),
+        (
+            ["--network", "a", "--network", "b", "--mac-address", "02-42-AC-00-00-01"],
+            {
+                "network_mode": "a",
+                "networks": (EndpointConfig(mac="02:42:ac:00:00:01"), EndpointConfig(network="b")),
+            },
+        ),
+        (["-p", "8080:80"], ports(container_port=80, host_port=8080)),
+        (["-p", "80"], ports(container_port=80)),
+        (
+            ["-p", "127.0.0.1::53/udp"],
+            ports(container_port=53, protocol="udp", host_ip="127.0.0.1"),
+        ),
+        (["-p", "[::1]:8080:80"], ports(container_port=80, host_port=8080, host_ip="::1")),
+        (["-p", "8000-8010:80"], ports(container_port=80, host_port=8000, host_port_last=8010)),
+        (
+            ["-p", "8000-8001:80-81"],
+            {
+                "ports": (
+                    PortConfig(container_port=80, host_port=8000),
+                    PortConfig(container_port=81, host_port=8001),
+                )
+            },
+        ),
+        (["-P", "--expose", "90/udp"], {"publish_all": True, "expose": ("90/udp",)}),
+        (
+            ["--rate-in", "8mbit", "--rate-out", "2m"],
+            {"rate_in_bytes": 10**6, "rate_out_bytes": 2 << 20},
+        ),
+        (["--egress", "none"], {"egress": ()}),
+        (["--egress", "allow=10.0.0.0/8,.debian.org"], {"egress": ("10.0.0.0/8", ".debian.org")}),
+        (["--dns-option", "ndots:2"], {"dns_options": ("ndots:2",)}),
         (["--pid", "host"], {"pid_mode": "host"}),
         (["--pid", "container:web"], {"pid_mode": "container:web"}),
         (["--ipc", "shareable"], {"ipc_mode": "shareable"}),
@@ -269,10 +319,20 @@ def test_ulimit(texts: list[str], limits: list[tuple[str, int, int]]) -> None:
         (["--runtime", "runc"], "unknown runtime 'runc': use proa or proa-vm"),
         (["--runtime", "proa-vm", "--isolation", "process"], "conflicting options: --runtime"),
         (["-w", "srv"], "the working directory 'srv' is invalid"),
-        (["--network", "name=a,ip=1.2.3.4"], "invalid field 'ip=1.2.3.4' of --network"),
+        (["--network", "name=a,size=4"], "invalid field size=4"),
+        (["--network", "ip=1.2.3.4"], "network name/id is not specified"),
+        (["--network", "name=a,ip=1.2.3.4", "--ip", "1.2.3.5"], "conflicting options: --ip"),
+        (["--ip", "::1"], "invalid IPv4 address: ::1"),
+        (["--mac-address", "01:00:5e:00:00:01"], "not the address of one station"),
+        (["-p", "80:80/sctp"], "SCTP ports cannot be published"),
+        (["-p", "80-82:80-81"], "invalid ranges specified"),
+        (["-p", "0:80"], "ports are 1 to 65535"),
+        (["-p", "host:80:80"], "invalid IP address: host"),
+        (["--rate-in", "1kbit"], "below 1000 bytes"),
+        (["--egress", "all"], "use none or allow="),
+        (["--link", "db"], "put both containers on a network"),
         (["--env-file", "/nx"], "open /nx: no such file or directory"),
         (["--label-file", "/"], "open /: is a directory"),
-        (["-p", "80:80"], "-p is not available: use '--network host'"),
         (["-P"], "-P is not available"),
         (["--health-cmd", "true"], "--health-cmd is not available: health checks are not run yet"),
         (["--detach-keys", "ctrl-p,zz"], "unknown character: 'zz'"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Literal, cast
 
+import msgspec
+
 from proa.cli.io import IO
 from proa.cli.parser import Flag, Options, UsageError
 from proa.cli.runflags import files, mounts
 from proa.cli.runflags import table as t
 from proa.engine.config import (
     ContainerConfig,
+    EndpointConfig,
     LogConfig,
     MountConfig,
     Pull,
@@ -36,6 +39,7 @@ def config_from(options: Options, io: IO) -> ContainerConfig:
         raise UsageError("invalid reference format: the image has no name")
     if options[t.RM] and options[t.RESTART].name != "no":
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
+    network_mode, wishes = _networks(options)
     return ContainerConfig(
         image=image,
         command=tuple(command),
@@ -59,7 +63,14 @@ def config_from(options: Options, io: IO) -> ContainerConfig:
         shm_size_bytes=options[t.SHM_SIZE],
         resources=_resources(options),
         cgroup_parent=options[t.CGROUP_PARENT],
-        network_mode=_network(options),
+        network_mode=network_mode,
+        networks=wishes,
+        ports=tuple(port for ports in options[t.PUBLISH] for port in ports),
+        publish_all=options[t.PUBLISH_ALL],
+        expose=options[t.EXPOSE],
+        rate_in_bytes=options[t.RATE_IN],
+        rate_out_bytes=options[t.RATE_OUT],
+        egress=options[t.EGRESS] if options.is_given(t.EGRESS) else None,
         pid_mode=_namespace(options, t.PID, "PID", ("host",)),
         ipc_mode=_namespace(options, t.IPC, "IPC", ("none", "private", "shareable", "host")),
         uts_mode=_namespace(options, t.UTS, "UTS", ("host",)),
@@ -68,6 +79,7 @@ def config_from(options: Options, io: IO) -> ContainerConfig:
         extra_hosts=options[t.ADD_HOST],
         dns=options[t.DNS],
         dns_search=options[t.DNS_SEARCH],
+        dns_options=(*options[t.DNS_OPTION], *options[t.DNS_OPT]),
         privileged=options[t.PRIVILEGED],
         cap_add=options[t.CAP_ADD],
         cap_drop=options[t.CAP_DROP],
@@ -201,20 +213,20 @@ def _resources(options: Options) -> Resources:
     )
 
 
-def _network(options: Options) -> str:
-    """Docker's short form is a name; its long form (``name=web,ip=...``) only with a name."""
-    text = options[t.NETWORK] or options[t.NET]
-    if "=" not in text:
-        return text or "default"
-    name = ""
-    for field in text.split(","):
-        key, _, value = field.partition("=")
-        if key != "name" or not value:
-            raise UsageError(
-                f"invalid field '{field}' of --network: only name=NETWORK is available"
-            )
-        name = value
-    return name
+def _networks(options: Options) -> tuple[str, tuple[EndpointConfig, ...]]:
+    """The first network's name, and the wishes for all; flags of their own belong to the first."""
+    given = (*options[t.NETWORK], *options[t.NET])
+    first = given[0] if given else EndpointConfig()
+    for flag, field in ((t.IP, "address4"), (t.IP6, "address6"), (t.MAC_ADDRESS, "mac")):
+        if options[flag]:
+            if getattr(first, field):
+                raise UsageError(f"conflicting options: --{flag.name} and the field of --network")
+            first = msgspec.structs.replace(first, **{field: options[flag]})
+    aliases = (*first.aliases, *options[t.NETWORK_ALIAS], *options[t.NET_ALIAS])
+    first = msgspec.structs.replace(first, aliases=aliases)
+    name = first.network or "default"
+    wishes = (msgspec.structs.replace(first, network=""), *given[1:])
+    return name, () if wishes == (EndpointConfig(),) else wishes
 
 
 def _namespace(options: Options, flag: Flag[str], what: str, words: tuple[str, ...]) -> str:

@@ -19,8 +19,8 @@ from proa.cli.kinds import (
     scalar,
 )
 from proa.cli.kinds import BYTES as SIZE
-from proa.cli.parser import Flag
-from proa.cli.runflags import values
+from proa.cli.parser import Flag, Kind
+from proa.cli.runflags import network, values
 from proa.cli.signals import SIGNAL_NAME
 from proa.engine.config import RestartPolicy
 
@@ -84,14 +84,44 @@ READ_ONLY = Flag("read-only", BOOL, "Mount the container's root filesystem as re
 SHM_SIZE = Flag("shm-size", scalar("bytes", values.read_shm_size, 0), "Size of /dev/shm")
 
 # Its network.
-NETWORK = Flag("network", STRING, "Connect a container to a network (none, host)")
-NET = Flag("net", STRING, "Connect a container to a network", hidden=True)
+_NETWORKS = repeated("network", network.read_network)
+NETWORK = Flag("network", _NETWORKS, "Connect a container to a network")
+NET = Flag("net", _NETWORKS, "Connect a container to a network", hidden=True)
+IP = Flag("ip", scalar("ip", network.read_address4, ""), "IPv4 address (e.g., 172.30.100.104)")
+IP6 = Flag("ip6", scalar("ip", network.read_address6, ""), "IPv6 address (e.g., 2001:db8::33)")
+MAC_ADDRESS = Flag(
+    "mac-address", scalar("string", network.read_mac, ""), "Container MAC address (02:42:...)"
+)
+NETWORK_ALIAS = Flag("network-alias", LIST, "Add network-scoped alias for the container")
+NET_ALIAS = Flag("net-alias", LIST, "Add network-scoped alias for the container", hidden=True)
+PUBLISH = Flag(
+    "publish",
+    repeated("list", network.read_publish),
+    "Publish a container's port(s) to the host",
+    short="p",
+)
+PUBLISH_ALL = Flag("publish-all", BOOL, "Publish all exposed ports to random ports", short="P")
+EXPOSE = Flag("expose", LIST, "Expose a port or a range of ports")
+RATE_IN = Flag(
+    "rate-in", scalar("rate", network.read_rate, 0), "Bandwidth to the container (10mbit, 2m)"
+)
+RATE_OUT = Flag(
+    "rate-out", scalar("rate", network.read_rate, 0), "Bandwidth from the container (10mbit, 2m)"
+)
+_RULES: Kind[tuple[str, ...]] = scalar("rule", network.read_egress, ())
+EGRESS = Flag(
+    "egress",
+    _RULES,
+    "Where the container may connect to: none, or allow=CIDR,DOMAIN,...",
+)
 HOSTNAME = Flag("hostname", STRING, "Container host name", short="h")
 DOMAINNAME = Flag("domainname", STRING, "Container NIS domain name")
 ADD_HOST = Flag(
     "add-host", repeated("list", values.read_extra_host), "Add a host-to-IP mapping (host:ip)"
 )
 DNS = Flag("dns", _ADDRESSES, "Set custom DNS servers")
+DNS_OPTION = Flag("dns-option", LIST, "Set DNS options")
+DNS_OPT = Flag("dns-opt", LIST, "Set DNS options", hidden=True)
 DNS_SEARCH = Flag("dns-search", LIST, "Set custom DNS search domains")
 
 # Its limits.
@@ -155,8 +185,6 @@ IPC = Flag("ipc", STRING, "IPC mode to use (private, shareable, none, host, cont
 UTS = Flag("uts", STRING, "UTS namespace to use (host)")
 CGROUPNS = Flag("cgroupns", STRING, "Cgroup namespace to use (host, private)")
 
-_PUBLISH = "use '--network host' and the port itself"
-_ADDRESS = "addresses come with networks, which are not built yet"
 _HEALTH = "health checks are not run yet"
 _WINDOWS = "it is for Windows containers"
 _REFUSED: tuple[tuple[str, str, str], ...] = (
@@ -165,8 +193,6 @@ _REFUSED: tuple[tuple[str, str, str], ...] = (
     ("cpu-percent", "", _WINDOWS),
     ("cpu-rt-period", "", "real-time scheduling is not offered"),
     ("cpu-rt-runtime", "", "real-time scheduling is not offered"),
-    ("dns-option", "", "mount a resolv.conf of your own on /etc/resolv.conf"),
-    ("expose", "", _PUBLISH),
     ("gpus", "", "give the device files with '--device'"),
     ("health-cmd", "", _HEALTH),
     ("health-interval", "", _HEALTH),
@@ -176,23 +202,17 @@ _REFUSED: tuple[tuple[str, str, str], ...] = (
     ("health-timeout", "", _HEALTH),
     ("io-maxbandwidth", "", _WINDOWS),
     ("io-maxiops", "", _WINDOWS),
-    ("ip", "", _ADDRESS),
-    ("ip6", "", _ADDRESS),
     ("kernel-memory", "", "Linux has no such limit any more; use '--memory'"),
-    ("link", "", "name the other container's address with '--add-host'"),
-    ("link-local-ip", "", _ADDRESS),
-    ("mac-address", "", _ADDRESS),
+    ("link", "", "put both containers on a network ('proa network create'): they find each other"),
+    ("link-local-ip", "", "give an address of the network with '--ip'"),
     ("memory-swappiness", "", "use '--memory-swap'"),
-    ("network-alias", "", _ADDRESS),
-    ("publish", "p", _PUBLISH),
     ("storage-opt", "", "the container's files share the engine's filesystem"),
     ("use-api-socket", "", "Proa has no API socket yet"),
     ("volume-driver", "", "volumes are directories of the engine"),
 )
 
-REFUSED: tuple[Flag[Any], ...] = (
-    *(Flag(name, STRING, "Not available", short, refusal=why) for name, short, why in _REFUSED),
-    Flag("publish-all", BOOL, "Not available", "P", refusal=_PUBLISH),
+REFUSED: tuple[Flag[Any], ...] = tuple(
+    Flag(name, STRING, "Not available", short, refusal=why) for name, short, why in _REFUSED
 )
 WITHOUT_EFFECT: tuple[Flag[Any], ...] = (
     Flag("disable-content-trust", BOOL, "Accepted: there is no content trust", hidden=True),
@@ -200,15 +220,16 @@ WITHOUT_EFFECT: tuple[Flag[Any], ...] = (
 )
 
 SHARED: tuple[Flag[Any], ...] = (
-    ADD_HOST, ANNOTATION, ATTACH, BLKIO_WEIGHT, CAP_ADD, CAP_DROP, CGROUP_PARENT, CGROUPNS,
-    CIDFILE, CPU_PERIOD, CPU_QUOTA, CPU_SHARES, CPUS, CPUSET_CPUS, CPUSET_MEMS, DEVICE,
-    DEVICE_CGROUP_RULE, DEVICE_READ_BPS, DEVICE_READ_IOPS, DEVICE_WRITE_BPS, DEVICE_WRITE_IOPS,
-    DNS, DNS_SEARCH, DOMAINNAME, ENTRYPOINT, ENV, ENV_FILE, GROUP_ADD, HOSTNAME, INIT,
-    INTERACTIVE, IPC, ISOLATION, LABEL, LABEL_FILE, LOG_DRIVER, LOG_OPT, MEMORY,
-    MEMORY_RESERVATION, MEMORY_SWAP, MOUNT, NAME, NET, NETWORK, OOM_KILL_DISABLE, OOM_SCORE_ADJ,
-    PID, PIDS_LIMIT, PLATFORM, PRIVILEGED, PULL, QUIET, READ_ONLY, RESTART, RM, RUNTIME,
-    SECURITY_OPT, SHM_SIZE, STOP_SIGNAL, STOP_TIMEOUT, SYSCTL, TMPFS, TTY, ULIMIT, USER, USERNS,
-    UTS, VOLUME, VOLUMES_FROM, WORKDIR, *REFUSED, *WITHOUT_EFFECT,
+    ADD_HOST, ANNOTATION, ATTACH, BLKIO_WEIGHT, CAP_ADD, CAP_DROP, CGROUP_PARENT, CGROUPNS, CIDFILE,
+    CPU_PERIOD, CPU_QUOTA, CPU_SHARES, CPUS, CPUSET_CPUS, CPUSET_MEMS, DEVICE, DEVICE_CGROUP_RULE,
+    DEVICE_READ_BPS, DEVICE_READ_IOPS, DEVICE_WRITE_BPS, DEVICE_WRITE_IOPS, DNS, DNS_OPT,
+    DNS_OPTION, DNS_SEARCH, DOMAINNAME, EGRESS, ENTRYPOINT, ENV, ENV_FILE, EXPOSE, GROUP_ADD,
+    HOSTNAME, INIT, INTERACTIVE, IP, IP6, IPC, ISOLATION, LABEL, LABEL_FILE, LOG_DRIVER, LOG_OPT,
+    MAC_ADDRESS, MEMORY, MEMORY_RESERVATION, MEMORY_SWAP, MOUNT, NAME, NET, NET_ALIAS, NETWORK,
+    NETWORK_ALIAS, OOM_KILL_DISABLE, OOM_SCORE_ADJ, PID, PIDS_LIMIT, PLATFORM, PRIVILEGED, PUBLISH,
+    PUBLISH_ALL, PULL, QUIET, RATE_IN, RATE_OUT, READ_ONLY, RESTART, RM, RUNTIME, SECURITY_OPT,
+    SHM_SIZE, STOP_SIGNAL, STOP_TIMEOUT, SYSCTL, TMPFS, TTY, ULIMIT, USER, USERNS, UTS, VOLUME,
+    VOLUMES_FROM, WORKDIR, *REFUSED, *WITHOUT_EFFECT,
 )  # fmt: skip
 
 ONLY_RUN: tuple[Flag[Any], ...] = (DETACH, DETACH_KEYS, SIG_PROXY)
