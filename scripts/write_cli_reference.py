@@ -35,10 +35,10 @@ to the container.
 | 0 | done |
 | 1 | the command failed, or its number of arguments is wrong |
 | 125 | a flag is wrong; for `run`: Proa failed before the container's command ran |
-| 126 | `run`: the container's command cannot be executed |
-| 127 | `run`: the image has no such command |
-| 128 + n | `run`, `start --attach`: signal n ended the container's command |
-| other | `run`, `start --attach`: the exit code of the container's command |
+| 126 | `run`, `exec`: the container's command cannot be executed |
+| 127 | `run`, `exec`: there is no such command |
+| 128 + n | `run`, `start --attach`, `exec`, `attach`: signal n ended the container's command |
+| other | `run`, `start --attach`, `exec`, `attach`: the exit code of the container's command |
 | 130 | interrupted |
 | 141 | nobody reads the output any more |
 """

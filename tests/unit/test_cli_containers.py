@@ -83,9 +83,13 @@ class TestRun:
         assert proa("run", "-it", "img", io=io, containers__run=outcome()).code == 0
 
     def test_keys_and_signals(self) -> None:
-        words = ("run", "--sig-proxy=false", "--detach-keys", "ctrl-a,q", "img")
+        words = ("run", "--detach-keys", "ctrl-a,q", "img")
         streams = proa(*words, containers__run=outcome()).call.options["streams"]
-        assert (streams.sig_proxy, streams.detach_keys) == (False, "ctrl-a,q")
+        assert streams.detach_keys == "ctrl-a,q"
+        for flags in (["run"], ["start", "-a"]):
+            ended = proa(*flags, "--sig-proxy=false", "i")
+            assert ended.code == 1
+            assert "--sig-proxy=false is not available here" in ended.stderr
         streams = proa("run", "img", containers__run=outcome()).call.options["streams"]
         assert (streams.sig_proxy, streams.detach_keys) == (True, "")
 

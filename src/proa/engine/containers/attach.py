@@ -32,6 +32,7 @@ def attach(
 
     Raises:
         Conflict: the container is not running, or paused.
+        KeyboardInterrupt, SystemExit: a signal that is not handed on ends the caller's side.
     """
     record = get(context, reference)
     if record.state.status == "paused":
@@ -99,6 +100,10 @@ class _Attached:
                 self._send(wire.Resize(rows=rows, columns=columns))
         elif self._sig_proxy:
             wire.send(self._peer, b"K", b"%d" % number)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            raise SystemExit(128 + number)
 
     def _send(self, request: wire.ControlRequest) -> None:
         wire.send(self._peer, b"Q", wire.encode(request))
