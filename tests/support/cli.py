@@ -83,9 +83,10 @@ class FakeEngine:
     def __init__(self, answers: Mapping[str, Any] | None = None) -> None:
         self.calls: list[Call] = []
         self.roots: tuple[str, str] | None = None
-        prepared = dict(answers or {})
+        prepared = {"networks.published": {}, **(answers or {})}
         self.containers = FakeNamespace("containers", self.calls, prepared)
         self.images = FakeNamespace("images", self.calls, prepared)
+        self.networks = FakeNamespace("networks", self.calls, prepared)
         self.registries = FakeNamespace("registries", self.calls, prepared)
         self.events = FakeNamespace("events", self.calls, prepared)
         self.system = FakeNamespace("system", self.calls, prepared)

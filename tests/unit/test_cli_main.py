@@ -230,7 +230,7 @@ class TestHelp:
 
     def test_hidden_and_refused_flags_are_not_shown(self) -> None:
         shown = proa("run", "--help").stdout
-        assert "--publish" not in shown
+        assert "--link" not in shown
         assert "--net " not in shown
         assert "--network string" in shown
 

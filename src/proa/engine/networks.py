@@ -22,7 +22,7 @@ from proa.linux.netlink import link
 from proa.linux.netlink.socket import Netlink
 from proa.network import ipam, names
 from proa.network.drivers import bridge
-from proa.network.model import Network, Subnet
+from proa.network.model import Network, PortMapping, Subnet
 
 WORDS = ("default", "host", "none")
 _ALIVE = ("running", "paused", "restarting")
@@ -81,11 +81,20 @@ class Networks:
             self._context.state.events.append(_event(network, "create"))
         return network_id
 
-    def list(self) -> list[Network]:
-        """Return all networks, oldest first; the default one is made if it is not there."""
+    def list(self, filters: Mapping[str, Sequence[str]] | None = None) -> list[Network]:
+        """Return networks, oldest first; the default one is made if it is not there.
+
+        Args:
+            filters: ``name`` and ``id`` (parts of them), ``driver``, ``label`` (``name[=value]``),
+                ``type`` (``builtin`` or ``custom``).
+
+        Raises:
+            Invalid: an unknown filter.
+        """
         self._context.layout.ensure()
         attachments.ensure_default(self._context)
-        return self._context.state.networks.list()
+        wanted = dict(filters or {})
+        return [item for item in self._context.state.networks.list() if _matches(item, wanted)]
 
     def get(self, reference: str) -> Network:
         """Return a network by name, id or prefix of its id.
@@ -98,6 +107,13 @@ class Networks:
     def endpoints(self, network_id: str) -> Sequence[Endpoint]:
         """Return who is on a network, running or not."""
         return self._context.state.networks.endpoints_on(network_id)
+
+    def published(self) -> dict[str, builtins.list[PortMapping]]:
+        """Return the published ports of all running containers by container id."""
+        found: dict[str, builtins.list[PortMapping]] = {}
+        for item in self._context.state.networks.ports():
+            found.setdefault(item.container_id, []).append(item.mapping)
+        return found
 
     def inspect(self, reference: str) -> dict[str, object]:
         """Return what ``docker network inspect`` shows."""
@@ -206,6 +222,29 @@ class Networks:
             firewalling.take_down(self._context)
         except OSError as error:
             raise from_os_error(error, "cannot take the engine's networks down") from error
+
+
+def _matches(network: Network, filters: Mapping[str, Sequence[str]]) -> bool:
+    return all(
+        any(_matches_one(network, name, value) for value in values)
+        for name, values in filters.items()
+    )
+
+
+def _matches_one(network: Network, name: str, value: str) -> bool:
+    match name:
+        case "name":
+            return value in network.name
+        case "id":
+            return network.id.startswith(value)
+        case "driver":
+            return value == network.driver
+        case "label":
+            key, equals, wanted = value.partition("=")
+            return key in network.labels and (not equals or network.labels[key] == wanted)
+        case "type":
+            return (value == "builtin") == (network.name == attachments.DEFAULT)
+    raise Invalid(f"invalid filter '{name}'", "use name, id, driver, label or type")
 
 
 def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptions) -> Network:

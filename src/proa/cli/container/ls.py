@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from proa import units
 from proa.cli.invocation import Invocation
@@ -19,8 +20,11 @@ from proa.cli.render import (
     truncate,
 )
 from proa.cli.times import created_at, since
+from proa.engine.config import ContainerConfig
 from proa.engine.containers.inspect import describe_state
+from proa.engine.containers.networksettings import describe_ports
 from proa.engine.model import ContainerRecord
+from proa.network.model import PortMapping
 
 ALL = Flag("all", BOOL, "Show all containers (default shows just running)", short="a")
 FILTERS = Flag("filter", FILTER, "Filter output based on conditions provided", short="f")
@@ -68,8 +72,16 @@ def execute(call: Invocation) -> int:
     text = call[FORMAT]
     sized = call[SIZE] or ".Size" in text
     now_ns = time.time_ns()
+    shows_ports = not call[QUIET] and (".Ports" in text or "{{" not in text)
+    published = call.engine.networks.published() if records and shows_ports else {}
     rows = [
-        _row(record, now_ns, _size(call, record) if sized else "", full=call[NO_TRUNC])
+        _row(
+            record,
+            now_ns,
+            _size(call, record) if sized else "",
+            published.get(record.id, ()),
+            full=call[NO_TRUNC],
+        )
         for record in records
     ]
     shown = (*_SHOWN, "Size") if call[SIZE] else _SHOWN
@@ -78,7 +90,9 @@ def execute(call: Invocation) -> int:
     return 0
 
 
-def _row(record: ContainerRecord, now_ns: int, size: str, *, full: bool) -> Row:
+def _row(
+    record: ContainerRecord, now_ns: int, size: str, ports: Sequence[PortMapping], *, full: bool
+) -> Row:
     config = record.config
     command = " ".join((record.path, *record.args)).strip()
     mounts = [mount.source or mount.target for mount in config.mounts if mount.type != "tmpfs"]
@@ -91,16 +105,21 @@ def _row(record: ContainerRecord, now_ns: int, size: str, *, full: bool) -> Row:
         "CreatedAt": created_at(record.created_at_ns),
         "Status": describe_state(record.state, now_ns=now_ns),
         "State": record.state.status,
-        "Ports": "",
+        "Ports": describe_ports(ports),
         "Names": record.name,
         "Size": size,
         "Labels": ",".join(f"{name}={value}" for name, value in labels.items()),
         "Label": lambda name: labels.get(name, ""),
         "Mounts": ",".join(text if full else truncate(text, _MOUNT_LENGTH) for text in mounts),
-        "Networks": config.network_mode,
+        "Networks": ",".join(_networks(config)),
         "LocalVolumes": str(sum(mount.type == "volume" for mount in config.mounts)),
         "Platform": config.platform,
     }
+
+
+def _networks(config: ContainerConfig) -> list[str]:
+    first = "bridge" if config.network_mode == "default" else config.network_mode
+    return [first, *(wish.network for wish in config.networks[1:])]
 
 
 def _size(call: Invocation, record: ContainerRecord) -> str:

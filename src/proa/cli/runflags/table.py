@@ -112,7 +112,7 @@ _RULES: Kind[tuple[str, ...]] = scalar("rule", network.read_egress, ())
 EGRESS = Flag(
     "egress",
     _RULES,
-    "Where the container may connect to: none, or allow=CIDR,DOMAIN,...",
+    "Where the container may connect to: none, or allow=CIDR,DOMAIN",
 )
 HOSTNAME = Flag("hostname", STRING, "Container host name", short="h")
 DOMAINNAME = Flag("domainname", STRING, "Container NIS domain name")

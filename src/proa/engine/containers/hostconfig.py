@@ -9,6 +9,7 @@ from proa.engine.config import (
     ContainerConfig,
     DeviceMapping,
     MountConfig,
+    PortConfig,
     Resources,
     ThrottleDevice,
 )
@@ -25,7 +26,7 @@ def encode_host_config(config: ContainerConfig) -> Document:
         "ContainerIDFile": "",
         "LogConfig": {"Type": config.log.driver, "Config": dict(config.log.options)},
         "NetworkMode": config.network_mode,
-        "PortBindings": {},
+        "PortBindings": _port_bindings(config.ports),
         "RestartPolicy": {
             "Name": config.restart.name,
             "MaximumRetryCount": config.restart.maximum_retry_count,
@@ -39,7 +40,7 @@ def encode_host_config(config: ContainerConfig) -> Document:
         "CapDrop": _list(config.cap_drop),
         "CgroupnsMode": config.cgroupns_mode or "private",
         "Dns": list(config.dns),
-        "DnsOptions": [],
+        "DnsOptions": list(config.dns_options),
         "DnsSearch": list(config.dns_search),
         "ExtraHosts": _list(config.extra_hosts),
         "GroupAdd": _list(config.group_add),
@@ -49,7 +50,7 @@ def encode_host_config(config: ContainerConfig) -> Document:
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": config.pid_mode,
         "Privileged": config.privileged,
-        "PublishAllPorts": False,
+        "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.readonly_rootfs,
         "SecurityOpt": _list(config.security_options),
         "Tmpfs": {m.target: ",".join(m.tmpfs_options) for m in config.mounts if _is_tmpfs(m)},
@@ -73,6 +74,18 @@ def encode_host_config(config: ContainerConfig) -> Document:
         "MaskedPaths": [] if config.privileged else None,
         "ReadonlyPaths": [] if config.privileged else None,
     }
+
+
+def _port_bindings(ports: Sequence[PortConfig]) -> Document:
+    found: Document = {}
+    for port in ports:
+        text = str(port.host_port or "")
+        if port.host_port_last:
+            text += f"-{port.host_port_last}"
+        found.setdefault(f"{port.container_port}/{port.protocol}", []).append(
+            {"HostIp": port.host_ip, "HostPort": text}
+        )
+    return found
 
 
 def _resources(resources: Resources) -> Document:

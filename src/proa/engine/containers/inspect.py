@@ -15,6 +15,12 @@ import msgspec
 
 from proa.engine.config import ContainerConfig, MountConfig
 from proa.engine.containers.hostconfig import encode_host_config
+from proa.engine.containers.networksettings import (
+    Attached,
+    encode_endpoints,
+    encode_network_settings,
+    encode_port_list,
+)
 from proa.engine.model import ContainerRecord, ContainerState
 from proa.oci.imageconfig import ContainerDefaults
 from proa.units import NS_PER_S, format_duration_human, format_rfc3339_ns
@@ -48,6 +54,7 @@ def inspect_container(
     *,
     host_name: str = "",
     sizes: tuple[int, int] | None = None,
+    attached: Attached | None = None,
 ) -> Document:
     """Return what ``docker inspect`` shows.
 
@@ -57,6 +64,7 @@ def inspect_container(
         defaults: the image's; None when the image is gone.
         host_name: as resolved when it was created; empty: from the record.
         sizes: bytes of the writable directory and of the whole root, for ``--size``.
+        attached: its networks and published ports; None: nothing is known of them.
     """
     config, state = record.config, record.state
     document: Document = {
@@ -91,7 +99,7 @@ def inspect_container(
         },
         "Mounts": [encode_mount_point(mount, paths.volumes) for mount in config.mounts],
         "Config": encode_config(record, defaults or _fallback(record), host_name),
-        "NetworkSettings": _network_settings(config),
+        "NetworkSettings": encode_network_settings(config, attached or Attached()),
     }
     if sizes is not None:
         document["SizeRw"], document["SizeRootFs"] = sizes
@@ -105,6 +113,7 @@ def list_entry(
     image_labels: Mapping[str, str] | None = None,
     sizes: tuple[int, int] | None = None,
     now_ns: int | None = None,
+    attached: Attached | None = None,
 ) -> Document:
     """Return one entry of ``GET /containers/json``.
 
@@ -113,6 +122,7 @@ def list_entry(
         paths: where its things are.
         image_labels: the image's labels, shown under the container's own.
         sizes: bytes of the writable directory and of the whole root, for ``--size``.
+        attached: its networks and published ports; None: nothing is known of them.
         now_ns: what "ago" counts from; None for now.
     """
     config = record.config
@@ -123,12 +133,12 @@ def list_entry(
         "ImageID": record.image_id,
         "Command": " ".join((record.path, *record.args)),
         "Created": record.created_at_ns // NS_PER_S,
-        "Ports": [],
+        "Ports": encode_port_list((attached or Attached()).ports),
         "Labels": {**(image_labels or {}), **config.labels},
         "State": record.state.status,
         "Status": describe_state(record.state, now_ns=now_ns),
         "HostConfig": {"NetworkMode": config.network_mode},
-        "NetworkSettings": {"Networks": _networks(config)},
+        "NetworkSettings": {"Networks": encode_endpoints(config, attached or Attached())},
         "Mounts": [encode_mount_point(mount, paths.volumes) for mount in config.mounts],
     }
     if config.annotations:
@@ -258,50 +268,3 @@ def _fallback(record: ContainerRecord) -> ContainerDefaults:
 def _volumes(config: ContainerConfig, defaults: ContainerDefaults) -> Document | None:
     targets = [m.target for m in config.mounts if m.type == "volume" and not m.source]
     return {target: {} for target in (*defaults.volumes, *targets)} or None
-
-
-def _networks(config: ContainerConfig) -> Document:
-    if config.network_mode.startswith("container:"):
-        return {}
-    return {
-        config.network_mode: {
-            "IPAMConfig": None,
-            "Links": None,
-            "Aliases": None,
-            "MacAddress": "",
-            "DriverOpts": None,
-            "GwPriority": 0,
-            "NetworkID": "",
-            "EndpointID": "",
-            "Gateway": "",
-            "IPAddress": "",
-            "IPPrefixLen": 0,
-            "IPv6Gateway": "",
-            "GlobalIPv6Address": "",
-            "GlobalIPv6PrefixLen": 0,
-            "DNSNames": None,
-        }
-    }
-
-
-def _network_settings(config: ContainerConfig) -> Document:
-    return {
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": {},
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        "EndpointID": "",
-        "Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "MacAddress": "",
-        "Networks": _networks(config),
-    }

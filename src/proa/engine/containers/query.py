@@ -11,6 +11,7 @@ from proa.engine.containers import recovery
 from proa.engine.containers.filters import ContainerFilter
 from proa.engine.containers.inspect import ContainerPaths, inspect_container
 from proa.engine.containers.lifecycle import get
+from proa.engine.containers.networksettings import Attached
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
 from proa.errors import NotFound
@@ -112,7 +113,17 @@ def inspect(context: Context, reference: str, *, size: bool = False) -> dict[str
         image.config.config if image is not None else None,
         host_name=host_name(record.config, record.id),
         sizes=sizes,
+        attached=attached(context, record.id),
     )
+
+
+def attached(context: Context, container_id: str) -> Attached:
+    """Return a container's networks and published ports."""
+    tables = context.state.networks
+    endpoints = tables.endpoints_of(container_id)
+    networks = {item.network_id: tables.get(item.network_id) for item in endpoints}
+    ports = [item.mapping for item in tables.ports(container_id)]
+    return Attached(endpoints=endpoints, networks=networks, ports=ports)
 
 
 def find_image(context: Context, record: ContainerRecord) -> Image | None:

@@ -1,0 +1,1 @@
+"""``proa network``: one module a verb."""

@@ -1,0 +1,29 @@
+"""``proa network prune``: remove the networks that nobody uses."""
+
+from __future__ import annotations
+
+from proa.cli.invocation import Invocation
+from proa.cli.parser import Command
+from proa.cli.prompts import FORCE, confirm
+
+COMMAND = Command(
+    words="network prune",
+    usage="[OPTIONS]",
+    summary="Remove all unused networks",
+    flags=(FORCE,),
+    details=(
+        "The bridge of the default network and the engine's firewall table go too while no "
+        "container uses them; the next container brings them back."
+    ),
+)
+
+
+def execute(call: Invocation) -> int:
+    """Ask, remove, say what was removed."""
+    question = "This will remove all custom networks not used by at least one container."
+    if not call[FORCE] and not confirm(call.io, question):
+        return 0
+    names = call.engine.networks.prune()
+    if names:
+        call.io.out("Deleted Networks:\n" + "\n".join(names) + "\n")
+    return 0
