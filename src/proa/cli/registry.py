@@ -27,8 +27,12 @@ NOUNS = {
 
 COMMANDS = {
     "container attach": "proa.cli.container.attach",
+    "container commit": "proa.cli.container.commit",
+    "container cp": "proa.cli.container.cp",
     "container create": "proa.cli.container.create",
+    "container diff": "proa.cli.container.diff",
     "container exec": "proa.cli.container.exec",
+    "container export": "proa.cli.container.export",
     "container inspect": "proa.cli.container.inspect",
     "container kill": "proa.cli.container.kill",
     "container logs": "proa.cli.container.logs",
@@ -62,8 +66,6 @@ COMMANDS = {
     "login": "proa.cli.registries.login",
     "logout": "proa.cli.registries.logout",
     "manifest inspect": "proa.cli.manifest.inspect",
-    "search": "proa.cli.registries.search",
-    "system events": "proa.cli.system.events",
     "network connect": "proa.cli.network.connect",
     "network create": "proa.cli.network.create",
     "network disconnect": "proa.cli.network.disconnect",
@@ -71,6 +73,8 @@ COMMANDS = {
     "network ls": "proa.cli.network.ls",
     "network prune": "proa.cli.network.prune",
     "network rm": "proa.cli.network.rm",
+    "search": "proa.cli.registries.search",
+    "system events": "proa.cli.system.events",
     "system info": "proa.cli.system.info",
     "version": "proa.cli.system.version",
     "volume create": "proa.cli.volume.create",
@@ -82,12 +86,16 @@ COMMANDS = {
 
 SYNONYMS = {
     "attach": "container attach",
+    "commit": "container commit",
     "container list": "container ls",
     "container ps": "container ls",
     "container remove": "container rm",
+    "cp": "container cp",
     "create": "container create",
+    "diff": "container diff",
     "events": "system events",
     "exec": "container exec",
+    "export": "container export",
     "history": "image history",
     "image list": "image ls",
     "image remove": "image rm",
@@ -97,10 +105,10 @@ SYNONYMS = {
     "kill": "container kill",
     "load": "image load",
     "logs": "container logs",
-    "pause": "container pause",
-    "port": "container port",
     "network list": "network ls",
     "network remove": "network rm",
+    "pause": "container pause",
+    "port": "container port",
     "ps": "container ls",
     "pull": "image pull",
     "push": "image push",
@@ -122,7 +130,6 @@ SYNONYMS = {
     "wait": "container wait",
 }
 
-_MOUNT = "share a directory with the container (proa run -v DIRECTORY:PATH)"
 _BUILD = "prepare a root filesystem and take it in with 'proa import'"
 _CLUSTER = "Proa runs containers on one machine and has no Swarm"
 _CLIENT = "Proa needs no daemon, so there is nothing to connect to"
@@ -132,13 +139,9 @@ NOT_BUILT = {
     "builder": _BUILD,
     "buildx": _BUILD,
     "checkpoint": "pause the container with 'proa pause'",
-    "commit": _BUILD,
     "compose": "start the containers one by one with 'proa run'",
     "config": _CLUSTER,
     "context": _CLIENT,
-    "cp": _MOUNT,
-    "diff": "look at the container's files from inside it",
-    "export": _MOUNT,
     "node": _CLUSTER,
     "plugin": "Proa has no plugins",
     "prune": "remove containers with 'proa rm' and images with 'proa rmi'",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +19,10 @@ from proa.engine.containers import create as creating
 from proa.engine.containers import lifecycle, query, recovery, run, stats
 from proa.engine.containers import prune as pruning
 from proa.engine.containers import update as updating
+from proa.engine.containers.archive import changes as comparing
+from proa.engine.containers.archive import copy, local
+from proa.engine.containers.archive.changes import Changes
+from proa.engine.containers.archive.copy import PathStat
 from proa.engine.containers.attach import attach
 from proa.engine.containers.create import Created
 from proa.engine.containers.exec import exec_in
@@ -31,6 +35,7 @@ from proa.engine.ipc import wire
 from proa.engine.logs.drivers import open_log_reader
 from proa.engine.logs.reader import LogSelection
 from proa.engine.model import ContainerRecord
+from proa.image.model import Image
 
 if TYPE_CHECKING:
     from proa.engine.containers.top import ProcessTable
@@ -142,6 +147,77 @@ class Containers:
     def stats(self, ref: str) -> StatsSample:
         """Read what a running container uses; two readings give rates."""
         return stats.sample(self._context, ref)
+
+    def stat_path(self, ref: str, path: str, *, follow_link: bool = False) -> PathStat:
+        """Look at a path of a container, running or not."""
+        return copy.stat_path(self._context, ref, path, follow_link=follow_link)
+
+    def get_archive(self, ref: str, path: str, *, follow_link: bool = False) -> Iterator[bytes]:
+        """Yield the tar of a file or directory of a container, with the container's owners."""
+        return copy.get_archive(self._context, ref, path, follow_link=follow_link)
+
+    def put_archive(
+        self, ref: str, path: str, pieces: Iterable[bytes], *, keep_owner: bool = True
+    ) -> None:
+        """Unpack a tar into a directory of a container."""
+        copy.put_archive(self._context, ref, path, pieces, keep_owner=keep_owner)
+
+    def copy_from(
+        self, ref: str, path: str, host_path: str, *, follow_link: bool = False,
+        archive: bool = False,
+    ) -> None:  # fmt: skip
+        """Copy a file or directory of a container to the host, by the rules of ``docker cp``.
+
+        Args:
+            ref: the container.
+            path: inside it; ``/.`` at its end means the content of a directory.
+            host_path: a directory, or what the copy is to be called.
+            follow_link: copy what a link leads to.
+            archive: keep owners, setuid bits and attributes.
+        """
+        local.copy_from(
+            self._context, ref, path, host_path, follow_link=follow_link, archive=archive
+        )
+
+    def copy_to(
+        self, ref: str, host_path: str, path: str, *, follow_link: bool = False,
+        archive: bool = False,
+    ) -> None:  # fmt: skip
+        """Copy a file or directory of the host into a container; as :meth:`copy_from`."""
+        local.copy_to(self._context, ref, host_path, path, follow_link=follow_link, archive=archive)
+
+    def diff(self, ref: str) -> Changes:
+        """Return what a container changed of its image's files, by path."""
+        return comparing.diff(self._context, ref)
+
+    def export(self, ref: str) -> Iterator[bytes]:
+        """Yield the tar of a container's whole root, without its volumes."""
+        return copy.export(self._context, ref)
+
+    def commit(
+        self,
+        ref: str,
+        name: str = "",
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Sequence[str] = (),
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of a container's files and configuration.
+
+        Args:
+            ref: the container, running or not.
+            name: of the image; empty: nameless.
+            author, message: of the image's history.
+            changes: Dockerfile lines on top of the configuration.
+            pause: freeze a running container meanwhile.
+        """
+        from proa.engine.containers.archive.commit import commit
+
+        return commit(
+            self._context, ref, name, author=author, message=message, changes=changes, pause=pause
+        )
 
     def kill(self, ref: str, signal: str = "KILL") -> None:
         """Send a signal to a container's init."""

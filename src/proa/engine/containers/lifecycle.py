@@ -189,7 +189,7 @@ def remove(
 
 def _remove_stopped(context: Context, record: ContainerRecord) -> None:
     directory = context.layout.container(record.id)
-    lock = _lock_directory(directory, record.id)
+    lock = lock_directory(directory, record.id)
     try:
         current = context.state.containers.find(record.id)
         if current is None:
@@ -211,7 +211,7 @@ def _remove_stopped(context: Context, record: ContainerRecord) -> None:
             os.close(lock)
 
 
-def _lock_directory(directory: str, container_id: str) -> int:
+def lock_directory(directory: str, container_id: str) -> int:
     """Wait until the last supervisor has left; -1 when the directory is gone already."""
     try:
         lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from proa.image.layers import entry as tar
 from proa.image.layers import whiteout
@@ -22,7 +22,7 @@ _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _READ_BYTES = 1024 * 1024
 
 
-def write_layer(root: str | int, write: Write) -> None:
+def write_layer(root: str | int, write: Write, *, omit: Container[bytes] = frozenset()) -> None:
     """Write the tar of everything below ``root``, the root's own attributes included.
 
     Sockets are left out: they mean nothing without their process.
@@ -30,6 +30,7 @@ def write_layer(root: str | int, write: Write) -> None:
     Args:
         root: path or descriptor of the directory; nothing in it changes meanwhile.
         write: takes the pieces of the tar.
+        omit: paths below the root, without a slash at the end, that are left out.
 
     Raises:
         OSError: something cannot be read.
@@ -37,15 +38,16 @@ def write_layer(root: str | int, write: Write) -> None:
     """
     fd = os.open(root, _OPEN_DIRECTORY) if isinstance(root, str) else os.dup(root)
     try:
-        packer = _Packer(TarWriter(write))
+        packer = _Packer(TarWriter(write), omit)
         packer.pack_root(fd)
     finally:
         os.close(fd)
 
 
 class _Packer:
-    def __init__(self, writer: TarWriter) -> None:
+    def __init__(self, writer: TarWriter, omit: Container[bytes]) -> None:
         self._writer = writer
+        self._omit = omit
         self._linked: dict[tuple[int, int], bytes] = {}
 
     def pack_root(self, fd: int) -> None:
@@ -74,6 +76,8 @@ class _Packer:
     def _pack(self, parent_fd: int, parent: bytes, name: bytes) -> bool:
         """Write one entry; True for a directory, whose content is still to come."""
         path = parent + name
+        if path in self._omit:
+            return False
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         mode = status.st_mode
         if whiteout.is_whiteout(mode, status.st_rdev):

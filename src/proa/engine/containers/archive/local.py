@@ -1,0 +1,182 @@
+"""Copying between a container and the host by the rules of ``docker cp``.
+
+The copy of SOURCE goes *into* DESTINATION when that is a directory, and *becomes* DESTINATION when
+nothing is there; the content of a directory (``SOURCE/.``) goes into DESTINATION in both cases. A
+file replaces a file. On the host the archive is not trusted: below the destination no link is
+followed, and without ``archive`` nothing keeps rights that it had in the container.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+import msgspec
+
+from proa.engine.containers.archive.copy import PathStat, put_archive, stat_path
+from proa.engine.containers.archive.pack import END, Packer
+from proa.engine.containers.archive.roots import open_root
+from proa.engine.containers.archive.unpack import Destination, Ownership, unpack
+from proa.engine.context import Context
+from proa.errors import Invalid, NotFound, from_os_error
+from proa.fs import rootpath
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """Where a copy goes: an existing directory, and the name in it (empty: the content)."""
+
+    directory: str
+    name: str
+
+
+def copy_from(
+    context: Context,
+    reference: str,
+    path: str,
+    host_path: str,
+    *,
+    follow_link: bool = False,
+    archive: bool = False,
+) -> None:
+    """Copy out of a container; see :meth:`Containers.copy_from`.
+
+    Raises:
+        NotFound: no such container, path, or directory on the host.
+        Invalid, Conflict: a directory where a file is, or the other way round.
+    """
+    with open_root(context, reference) as root:
+        content = _is_content(path)
+        flags = os.O_PATH if follow_link or content else os.O_PATH | os.O_NOFOLLOW
+        try:
+            source = rootpath.open_in_root(root.fd, path, flags)
+        except OSError as error:
+            raise from_os_error(
+                error, f"could not find the file {path} in container {root.name}"
+            ) from error
+        try:
+            is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
+            plan = _plan(path, is_directory, host_path, _host_kind(host_path))
+            owner = None if archive else os.geteuid()
+            group = None if archive else os.getegid()
+            target = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                unpack(
+                    _pack(Packer(shift=root.shift), source, plan.name),
+                    Destination(root_fd=target),
+                    Ownership(uid=owner, gid=group, strip=not archive),
+                    f"the copy of {path} of container {root.name}",
+                )
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise from_os_error(
+                error, f"cannot copy {path} of container {root.name} to {host_path}"
+            ) from error
+        finally:
+            os.close(source)
+
+
+def copy_to(
+    context: Context,
+    reference: str,
+    host_path: str,
+    path: str,
+    *,
+    follow_link: bool = False,
+    archive: bool = False,
+) -> None:
+    """Copy into a container; see :meth:`Containers.copy_to`.
+
+    Raises:
+        NotFound: no such container, file on the host, or directory in the container.
+        Invalid, Conflict: a directory where a file is, or the other way round.
+    """
+    content = _is_content(host_path)
+    flags = os.O_PATH | os.O_CLOEXEC
+    try:
+        source = os.open(host_path, flags if follow_link or content else flags | os.O_NOFOLLOW)
+    except OSError as error:
+        raise from_os_error(error, f"cannot open {host_path}") from error
+    try:
+        is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
+        kind, resolved = _container_kind(context, reference, path)
+        plan = _plan(host_path, is_directory, resolved, kind)
+        pieces = _pack(Packer(), source, plan.name)
+        put_archive(context, reference, plan.directory, pieces, keep_owner=archive)
+    except OSError as error:
+        raise from_os_error(error, f"cannot read {host_path}") from error
+    finally:
+        os.close(source)
+
+
+def _plan(source: str, is_directory: bool, target: str, kind: str) -> _Plan:
+    """Decide by the rules above; ``kind`` of the target is ``directory``, ``file`` or empty."""
+    if kind == "directory":
+        if is_directory and _is_content(source):
+            return _Plan(target, "")
+        return _Plan(target, _base_name(source) or "root")
+    parent, name = rootpath.split_last(target)
+    if kind == "file":
+        if is_directory:
+            raise Invalid(f"cannot copy the directory {source} over the file {target}")
+        if target.endswith("/"):
+            raise Invalid(f"{target} is not a directory")
+        return _Plan(parent or ".", name)
+    if not is_directory and target.endswith("/"):
+        raise NotFound(f"no such directory: {target}", "make it first, or leave out the slash")
+    return _Plan(parent or ".", name)
+
+
+def _host_kind(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return ""
+    return "directory" if stat.S_ISDIR(status.st_mode) else "file"
+
+
+def _container_kind(context: Context, reference: str, path: str) -> tuple[str, str]:
+    """Return what is at a path, links followed, and the path that a file is to be written to."""
+    for _ in range(40):
+        try:
+            found = stat_path(context, reference, path)
+        except NotFound:
+            stat_path(context, reference, "/")  # it is the container that is not there
+            return "", path
+        if not found.is_link:
+            return _kind(found), path
+        behind = _find(context, reference, path)
+        if behind is not None and behind.is_directory:
+            return "directory", path
+        parent, _ = rootpath.split_last(path)
+        path = os.path.join(parent or "/", found.link_target)
+    raise Invalid(f"too many links at {path}")
+
+
+def _find(context: Context, reference: str, path: str) -> PathStat | None:
+    try:
+        return stat_path(context, reference, path, follow_link=True)
+    except NotFound:
+        return None
+
+
+def _kind(found: PathStat) -> str:
+    return "directory" if found.is_directory else "file"
+
+
+def _pack(packer: Packer, source: int, name: str) -> Iterator[bytes]:
+    if name:
+        yield from packer.pack(source, os.fsencode(name))
+    else:
+        yield from packer.pack_below([source], b"")
+    yield END
+
+
+def _is_content(path: str) -> bool:
+    return path in (".", "/") or path.endswith(("/.", "/./"))
+
+
+def _base_name(path: str) -> str:
+    name = os.path.basename(os.path.normpath(path))
+    return "" if name in (".", "..", "/") else name
