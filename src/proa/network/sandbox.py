@@ -22,6 +22,8 @@ from proa.network.drivers import bridge, macvlan
 from proa.network.model import Attachment, Rates, SandboxRequest
 
 _EXFULL = 54
+_LOOPBACK = 1
+"""The loopback interface is the first of every namespace."""
 
 
 class NetworkSandbox:
@@ -46,11 +48,17 @@ class NetworkSandbox:
         self._inside: Netlink | None = None
 
     def connect_all(self, attachments: Sequence[Attachment]) -> None:
-        """Connect several networks.
+        """Raise the loopback interface and connect several networks.
 
         Raises:
             ProaError: one could not be connected; the namespace is to be dropped.
         """
+        try:
+            link.set_up(self._inside_netlink(), _LOOPBACK)
+        except OSError as error:
+            raise from_os_error(
+                error, f"cannot raise the loopback interface of container {self._id[:12]}"
+            ) from error
         for attachment in attachments:
             self.connect(attachment)
 

@@ -217,8 +217,9 @@ class Isolation(Protocol):
             start: do not park: create and ``start`` in one go (the fast path).
             on_network: called with a descriptor of the sandbox's new network namespace, which it
                 takes over, before anything of the container runs (the moment of the runtime spec's
-                ``createRuntime`` hooks). What it raises ends the creation. Not called when the
-                sandbox shares or joins another's network.
+                ``createRuntime`` hooks); it raises the loopback interface too. What it raises as
+                exception ends the creation. Not called when the sandbox shares or joins another's
+                network.
 
         Raises:
             Invalid: the spec asks for what no host could do.
