@@ -297,7 +297,11 @@ def decode(document: bytes | str) -> Spec:
 
 
 def encode(spec: Spec) -> bytes:
-    """Write a spec as JSON, members with default values left out (``ociVersion`` is kept)."""
+    """Write a spec as JSON, without members that have their default unless the schema wants them."""
     document = msgspec.to_builtins(spec)
     document.setdefault("ociVersion", spec.oci_version)
+    if spec.process is not None:
+        document["process"].setdefault("cwd", spec.process.cwd)
+    if spec.root is not None:
+        document["root"].setdefault("path", spec.root.path)
     return msgspec.json.encode(document)
