@@ -3,11 +3,6 @@
 Importing this package is cheap: public names are loaded on first use.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from proa.engine.facade import Engine, Result
-
 __version__ = "0.1.0"
 
 _LAZY = {"Engine": "proa.engine.facade", "Result": "proa.engine.facade"}

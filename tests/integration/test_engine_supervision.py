@@ -337,3 +337,104 @@ def test_an_idle_zygote_leaves_and_takes_nothing_along(fresh_proa):
 def test_a_command_in_no_zygote_mode_works(box):
     done = box("ps", "-a", env={"PROA_ZYGOTE": "0"})
     assert done.code == 0
+
+
+def keeper_of(box, name):
+    """Wait until the container's supervisor sleeps; return its pid."""
+    pid = int(inspect(box, name)["State"]["Pid"])
+    with open(f"/proc/{pid}/status", encoding="ascii") as stream:
+        parent = int(next(line for line in stream if line.startswith("PPid:")).split()[1])
+
+    def sleeps():
+        with open(f"/proc/{parent}/comm", encoding="ascii") as stream:
+            return stream.read().strip() == "proa-keeper"
+
+    await_true(sleeps, "the sleep of an idle supervisor")
+    return parent
+
+
+def test_an_idle_supervisor_sleeps_in_a_few_pages(box):
+    box.ok("run", "-d", "--name", "idle", "--network", "none", "busybox", "sleep", "600")
+    keeper = keeper_of(box, "idle")
+    with open(f"/proc/{keeper}/smaps_rollup", encoding="ascii") as stream:
+        private = sum(int(line.split()[1]) for line in stream if line.startswith("Private_"))
+    assert private <= 100, f"a keeper has {private} kB of its own"
+    assert engines.supervisors(box) == [keeper]
+
+
+def test_output_wakes_a_sleeping_supervisor_and_nothing_is_lost(box):
+    script = "printf begun; read word; echo $word; read word; echo $word >&2; sleep 600"
+    box.ok("create", "-i", "--name", "talk", "--network", "none", "busybox", "sh", "-c", script)
+    box.ok("start", "talk")
+    keeper = keeper_of(box, "talk")
+    stdin = os.readlink(f"/proc/{host_pid(box, 'talk')}/fd/0")
+    with open(f"/proc/{host_pid(box, 'talk')}/fd/0", "wb", buffering=0) as pipe:
+        assert stdin.startswith("pipe:")
+        pipe.write(b"first\n")
+        await_true(lambda: box.ok("logs", "talk") == "begunfirst", "the first line")
+        keeper_of(box, "talk")
+        pipe.write(b"second\n")
+        await_true(lambda: "second" in box("logs", "talk").stderr, "the second line")
+    assert keeper_of(box, "talk") == keeper
+
+
+def test_the_end_of_a_container_wakes_its_supervisor(box):
+    script = "read word; exit 6"
+    box.ok("create", "-i", "--name", "ends", "--network", "none", "busybox", "sh", "-c", script)
+    box.ok("start", "ends")
+    keeper = keeper_of(box, "ends")
+    with open(f"/proc/{host_pid(box, 'ends')}/fd/0", "wb", buffering=0) as pipe:
+        pipe.write(b"go\n")
+    assert box.ok("wait", "ends") == "6"
+    await_true(lambda: is_gone(keeper), "the end of the keeper")
+    assert inspect(box, "ends")["State"]["ExitCode"] == 6
+
+
+def test_a_sleeping_supervisor_answers_its_clients(box):
+    box.ok(
+        "run", "-d", "--name", "web", "--network", "none", "busybox", "sh", "-c",
+        "trap 'exit 3' TERM; sleep 600 & wait",
+    )  # fmt: skip
+    keeper_of(box, "web")
+    assert box.ok("exec", "web", "echo", "from within") == "from within"
+    keeper_of(box, "web")
+    box.ok("stop", "web")
+    assert inspect(box, "web")["State"]["ExitCode"] == 3
+
+
+def test_a_sleeping_supervisor_finds_a_new_zygote(box):
+    box.ok("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "600")
+    keeper = keeper_of(box, "web")
+    for pid in engines.processes(box.run_dir):
+        if pid != keeper:
+            os.kill(pid, signal.SIGKILL)
+    init = host_pid(box, "web")
+    for pid in engines.processes(box.run_dir):
+        if pid != keeper:
+            os.kill(pid, signal.SIGKILL)
+    os.kill(init, signal.SIGKILL)
+    await_true(lambda: is_gone(keeper), "the end of the container without anybody's help")
+    assert inspect(box, "web")["State"]["ExitCode"] == 137
+
+
+def test_the_death_of_a_keeper_is_told_like_that_of_a_supervisor(box):
+    box.ok("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "600")
+    keeper = keeper_of(box, "web")
+    init = host_pid(box, "web")
+    os.kill(keeper, signal.SIGKILL)
+    await_true(lambda: is_gone(init), "the end of the container with its keeper")
+    assert inspect(box, "web")["State"]["Error"] == "the container's supervisor was killed"
+
+
+def test_a_killed_worker_costs_a_sleeping_container_nothing(box):
+    box.ok("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "600")
+    keeper = keeper_of(box, "web")
+    with box.spawn("wait", "web") as waiter:
+        await_true(lambda: len(engines.supervisors(box)) == 2, "a worker that acts for the keeper")
+        (worker,) = set(engines.supervisors(box)) - {keeper}
+        os.kill(worker, signal.SIGKILL)
+        await_true(lambda: is_gone(worker), "the end of the worker")
+        assert inspect(box, "web")["State"]["Status"] == "running"
+        assert box.ok("exec", "web", "echo", "alive") == "alive"
+        box.ok("kill", "web")
+        assert waiter.communicate(timeout=AWAIT_S) == (b"137\n", b"")

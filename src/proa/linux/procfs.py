@@ -22,6 +22,17 @@ def read_start_ticks(pid: int) -> int:
     return int(fields[_START_TIME_FIELD - 3])
 
 
+def read_exit_status(pid: int) -> tuple[int, int]:
+    """How a zombie ended: exit code and signal (proc(5), /proc/PID/stat field 52).
+
+    Raises:
+        OSError: there is no such process.
+    """
+    word = int(_read(f"/proc/{pid}/stat").rpartition(b")")[2].split()[49])
+    signal = word & 0x7F
+    return 0 if signal else (word >> 8) & 0xFF, signal
+
+
 def read_boot_id() -> str:
     """Random id of this boot of the machine (36 characters)."""
     return _read("/proc/sys/kernel/random/boot_id").strip().decode("ascii")

@@ -62,6 +62,33 @@ class ProcessSandbox:
         self._children: list[Handle] = []
         self.warnings = warnings
 
+    @classmethod
+    def adopt(
+        cls,
+        spec: SandboxSpec,
+        init: Handle,
+        cgroup: Cgroup | None,
+        executor: Executor,
+        devpts: int,
+    ) -> ProcessSandbox:
+        """A running sandbox whose init another process is the parent of."""
+        sandbox = cls.__new__(cls)
+        sandbox._spec = spec
+        sandbox._cgroup = cgroup
+        sandbox._executor = executor
+        sandbox._devpts = devpts
+        sandbox._init = init
+        sandbox._parked = None
+        sandbox._deleted = False
+        sandbox._children = []
+        sandbox.warnings = []
+        return sandbox
+
+    @property
+    def devpts(self) -> int:
+        """Descriptor of the container's devpts, -1 if it has none; owned by this object."""
+        return self._devpts
+
     @property
     def init(self) -> Handle:
         """The container's first process."""
@@ -158,6 +185,16 @@ class ProcessSandbox:
             self._cgroup.delete()
         self._deleted = True
         self._init.close()
+        if self._devpts >= 0:
+            os.close(self._devpts)
+            self._devpts = -1
+
+    def forget(self) -> None:
+        """Close what this process has of it; the sandbox lives on under another owner."""
+        self._deleted = True
+        self._init.close()
+        if self._cgroup is not None:
+            self._cgroup.close()
         if self._devpts >= 0:
             os.close(self._devpts)
             self._devpts = -1

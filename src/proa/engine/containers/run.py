@@ -199,7 +199,7 @@ def _supervise(
         if on_started is not None:
             on_started(wire.Started(id=prepared.record.id, warnings=warnings))
         if detach:
-            worker.defer(supervisor.run)
+            worker.defer(supervisor.run_detached)
             code = 0
         else:
             if worker.peer is not None:
@@ -207,7 +207,7 @@ def _supervise(
                 supervisor.serve_client(worker.peer, terminal)
             ended = supervisor.run()
             if ended is None:
-                worker.defer(supervisor.run)
+                worker.defer(supervisor.run_detached)
             else:
                 worker.settle()
             code = ended or 0

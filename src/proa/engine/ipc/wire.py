@@ -11,6 +11,7 @@ Requests to a worker of the zygote (client to worker):
        are stdin, stdout, stderr and the working directory
 ``R``  :class:`RunRequest`, a container created and run for a library; descriptors by its flags
 ``S``  :class:`StartRequest`, the supervisor of an existing container; descriptors likewise
+``H``  a container's id: act for its keeper, which has something to do
 =====  ===========================================================================================
 
 The worker answers ``A`` as soon as it has read the request: a connection that ends before that was

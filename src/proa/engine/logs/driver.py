@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import msgspec
@@ -51,6 +52,12 @@ class LogWriter(Protocol):
             data: any bytes; an incomplete last line is kept until its end arrives.
             time_ns: when it was read, nanoseconds since the epoch.
         """
+
+    def take_pending(self) -> dict[Stream, bytes]:
+        """Give up the beginnings of lines whose ends have not arrived, by stream."""
+
+    def restore_pending(self, pending: Mapping[Stream, bytes]) -> None:
+        """Go on with what another writer of the same log gave up."""
 
     def flush(self, time_ns: int) -> None:
         """Write incomplete lines as they are (the streams have ended)."""

@@ -103,6 +103,16 @@ class JsonFileWriter:
                 return
             start = stop
 
+    def take_pending(self) -> dict[Stream, bytes]:
+        """Give up incomplete lines; see :class:`LogWriter`."""
+        pending = {stream: data for stream, data in self._pending.items() if data}
+        self._pending = {"stdout": b"", "stderr": b""}
+        return pending
+
+    def restore_pending(self, pending: Mapping[Stream, bytes]) -> None:
+        """Take incomplete lines over; see :class:`LogWriter`."""
+        self._pending.update(pending)
+
     def flush(self, time_ns: int) -> None:
         """Write incomplete lines as they are (the streams have ended)."""
         for stream, pending in self._pending.items():

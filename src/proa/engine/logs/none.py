@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from proa.engine.logs.driver import Stream
 
 
@@ -20,6 +22,13 @@ class NullWriter:
 
     def write(self, stream: Stream, data: bytes, time_ns: int) -> None:
         """Do nothing."""
+
+    def take_pending(self) -> dict[Stream, bytes]:
+        """There is nothing."""
+        return {}
+
+    def restore_pending(self, pending: Mapping[Stream, bytes]) -> None:
+        """Forget it."""
 
     def flush(self, time_ns: int) -> None:
         """Do nothing."""

@@ -84,9 +84,20 @@ class Clients:
         self._foreground: Connection | None = None
         self._terminal: ClientTerminal | None = None
 
-    def listen(self, path: str) -> None:
-        """Open the control socket."""
-        self._socket = ControlSocket(self._loop, path, self._on_connect)
+    def listen(self, path: str, listener: int = -1) -> None:
+        """Open the control socket, or go on with a descriptor that listens already."""
+        self._socket = ControlSocket(self._loop, path, self._on_connect, listener)
+
+    @property
+    def fd(self) -> int:
+        """The listening descriptor, -1 if there is none."""
+        return -1 if self._socket is None else self._socket.fd
+
+    def forget(self) -> None:
+        """Stop listening here; whoever else has the descriptor goes on."""
+        if self._socket is not None:
+            self._socket.forget()
+            self._socket = None
 
     def adopt(self, peer: socket.socket, terminal: ClientTerminal | None) -> None:
         """Treat the connection of the foreground client like an attached one from now on."""

@@ -150,8 +150,20 @@ class Connection:
 class ControlSocket:
     """The listening side."""
 
-    def __init__(self, loop: Loop, path: str, on_connect: Callable[[socket.socket], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        on_connect: Callable[[socket.socket], None],
+        listener: int = -1,
+    ) -> None:
         """Listen on ``path``, replacing what a dead supervisor left.
+
+        Args:
+            loop: where clients are waited for.
+            path: the socket's place.
+            on_connect: gets each client.
+            listener: a socket that listens there already, taken over; -1 for none.
 
         Raises:
             OSError: the directory is gone or full.
@@ -159,6 +171,11 @@ class ControlSocket:
         self._loop = loop
         self._path = path
         self._on_connect = on_connect
+        if listener >= 0:
+            self._listener = socket.socket(fileno=listener)
+            self._listener.setblocking(False)
+            loop.add(listener, READ, self._on_readable)
+            return
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         with SocketPath(path) as name:
             try:
@@ -168,6 +185,16 @@ class ControlSocket:
                 self._listener.bind(name)
         self._listener.listen(_BACKLOG)
         loop.add(self._listener.fileno(), READ, self._on_readable)
+
+    @property
+    def fd(self) -> int:
+        """The listening descriptor."""
+        return self._listener.fileno()
+
+    def forget(self) -> None:
+        """Stop listening here; whoever else has the descriptor goes on."""
+        self._loop.remove(self._listener.fileno())
+        self._listener.close()
 
     def close(self) -> None:
         """Stop listening and remove the socket."""

@@ -34,6 +34,11 @@ class Timer:
         """Forget the call. Idempotent."""
         self._callback = None
 
+    @property
+    def cancelled(self) -> bool:
+        """Nothing is due any more."""
+        return self._callback is None
+
     def fire(self) -> None:
         """Make the call unless it was cancelled."""
         callback, self._callback = self._callback, None
@@ -50,6 +55,8 @@ class Loop:
         self._timers: list[Timer] = []
         self._order = 0
         self._stopping = False
+        self._idle_s = 0.0
+        self._on_idle: Callable[[], None] | None = None
 
     def add(self, fd: int, events: int, callback: Callback) -> None:
         """Call ``callback(events)`` when ``fd`` is ready.
@@ -72,6 +79,16 @@ class Loop:
         heapq.heappush(self._timers, timer)
         return timer
 
+    def when_idle(self, idle_s: float, callback: Callable[[], None] | None) -> None:
+        """Call back when nothing has happened for ``idle_s`` seconds and no timer is set."""
+        self._idle_s = idle_s
+        self._on_idle = callback
+
+    @property
+    def watched(self) -> frozenset[int]:
+        """The descriptors that are waited for."""
+        return frozenset(self._callbacks)
+
     def stop(self) -> None:
         """Make :meth:`run` return after the current callback."""
         self._stopping = True
@@ -83,7 +100,10 @@ class Loop:
             self._fire_due()
             if self._is_stopping():
                 return
-            for fd, events in self._epoll.poll(self._timeout_s()):
+            happened = self._epoll.poll(self._timeout_s())
+            if not happened and not self._timers and self._on_idle is not None:
+                self._on_idle()
+            for fd, events in happened:
                 callback = self._callbacks.get(fd)
                 if callback is not None:
                     callback(events)
@@ -98,8 +118,10 @@ class Loop:
         return self._stopping
 
     def _timeout_s(self) -> float:
+        while self._timers and self._timers[0].cancelled:
+            heapq.heappop(self._timers)
         if not self._timers:
-            return -1
+            return -1 if self._on_idle is None else self._idle_s
         return max(0.0, self._timers[0].due_s - time.monotonic())
 
     def _fire_due(self) -> None:

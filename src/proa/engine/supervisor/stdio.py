@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from proa.engine.supervisor.detachkeys import parse_detach_keys
+from proa.engine.supervisor.hibernation import Kept
 from proa.engine.supervisor.loop import Loop
 from proa.engine.supervisor.streams import Attachment, Input, Output, Recorder, Sink
 from proa.oci.isolation import Stdio
@@ -61,6 +62,22 @@ class ContainerStdio:
         self._outputs = [Output(self._loop, os.dup(console), "stdout", self._recorder)]
         if open_stdin:
             self._input = Input(self._loop, os.dup(console), once=False)
+
+    def resume(self, kept: Kept, *, terminal: bool) -> None:
+        """Go on with our ends as another process had them."""
+        self._is_terminal = terminal
+        self._outputs = [Output(self._loop, kept.stdout, "stdout", self._recorder)]
+        if not terminal:
+            self._outputs.append(Output(self._loop, kept.stderr, "stderr", self._recorder))
+        if kept.stdin >= 0:
+            self._input = Input(self._loop, kept.stdin, once=not terminal)
+
+    @property
+    def fds(self) -> tuple[int, int, int]:
+        """Our ends of stdin, stdout and stderr; -1 for what is closed or never was."""
+        ends = [output.fd for output in self._outputs]
+        stdin = self._input.fd if self._input is not None else -1
+        return stdin, ends[0] if ends else -1, ends[1] if len(ends) > 1 else -1
 
     def attach(
         self,

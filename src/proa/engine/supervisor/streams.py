@@ -146,8 +146,8 @@ class Output:
     """One output stream of the container: read, record, hand to the sinks."""
 
     def __init__(self, loop: Loop, fd: int, name: StreamName, recorder: Recorder) -> None:
-        """Take the read end ``fd`` over; ``name`` is ``stdout`` or ``stderr``."""
-        self.open = True
+        """Take the read end ``fd`` over; -1 for a stream that has ended already."""
+        self.open = fd >= 0
         self._loop = loop
         self._fd = fd
         self._name = name
@@ -155,8 +155,14 @@ class Output:
         self._sinks: list[Sink] = []
         self._leader: Sink | None = None
         self._held = False
-        os.set_blocking(fd, False)
-        loop.add(fd, READ, self._on_readable)
+        if self.open:
+            os.set_blocking(fd, False)
+            loop.add(fd, READ, self._on_readable)
+
+    @property
+    def fd(self) -> int:
+        """The read end, -1 once the stream has ended."""
+        return self._fd if self.open else -1
 
     def attach(self, sink: Sink, *, leader: bool = False) -> None:
         """Add a reader.
@@ -300,6 +306,11 @@ class Input:
             # A regular file is always ready; the container's pipe sets the pace.
             self._pollable = False
             self._loop.add(self._fd, WRITE, self._on_pipe)
+
+    @property
+    def fd(self) -> int:
+        """The container's pipe, -1 once it is closed."""
+        return self._fd
 
     def detach(self) -> None:
         """Forget the source; the container's pipe stays open."""

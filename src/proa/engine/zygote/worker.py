@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from proa.engine import context as contexts
 from proa.engine.containers import run
+from proa.engine.containers.wake import wake_here
 from proa.engine.ipc import host, wire
 from proa.engine.layout import Layout
 from proa.engine.supervisor.streams import Attachment
@@ -195,6 +196,9 @@ class Worker:
                 on_started=self._tell_started,
             )  # fmt: skip
             return outcome.exit_code
+        if kind == b"H":
+            wake_here(self, context, payload.decode("ascii", "replace"))
+            return 0
         start = wire.decode_start(payload)
         return run.start_here(
             self, context, start.id, detach=start.detach,

@@ -90,3 +90,15 @@ skip:
         mov     w2, #80
         madd    x10, x1, x2, x10
         b       next
+
+// void become(char *stack, long, char *arena, char *first)
+//
+// The calling thread itself runs the entries and never returns. Last in the text: its start is
+// BECOME_BYTES before the end (native.py).
+        .globl  become
+become:
+        mov     sp, x0
+        mov     x9, x2
+        mov     x10, x3
+        mov     x11, x3
+        b       run

@@ -91,6 +91,16 @@ class Arena:
         self._end = offset
 
     @property
+    def end(self) -> int:
+        """Offset behind the last segment."""
+        return self._end
+
+    @property
+    def capacity(self) -> int:
+        """Size of the mapping in bytes."""
+        return CAPACITY_BYTES
+
+    @property
     def memory(self) -> mmap.mmap:
         """The mapping itself, for the executors."""
         return self._memory

@@ -16,7 +16,7 @@ CODE = {
         "e963ffffff41f7de40f6c501752b418b442448b904000000"
         "4438f0741cc1e808ffc975f44c89e04829d8488903bf7d00"
         "0000b8e70000000f0540f6c50474bd410fb744244e6bc050"
-        "4901c4ebaf"
+        "4901c4ebaf4889fc4889d34989cc4989cde90affffff"
     ),
     "aarch64": (
         "e90302aaea0303aaeb0303aa683680d2010000d4a00000b4"
@@ -30,7 +30,8 @@ CODE = {
         "daffff17ec010037e003004b414940b982008052231c0012"
         "7f00006b20010054217c08534204007161ffff54400109cb"
         "200100f9a00f80d2c80b80d2010000d4ecfd1736419d4079"
-        "020a80522a28029bebffff17"
+        "020a80522a28029bebffff171f000091e90302aaea0303aa"
+        "eb0303aac1ffff17"
     ),
 }
 """Hexadecimal, by machine as uname(2) names it."""

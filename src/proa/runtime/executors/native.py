@@ -17,6 +17,7 @@ from proa.linux.process import CLONE_VM
 from proa.linux.syscalls import MACHINE
 from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.clone import Child, pack_clone_args
+from proa.runtime.plan import STACK_END
 
 NAME = "native"
 SEPARATE_MEMORY = False
@@ -26,7 +27,16 @@ _PROTOTYPE = ctypes.PYFUNCTYPE(
 )
 """PYFUNCTYPE: the call keeps the interpreter's lock, so no other thread runs Python beside it."""
 
+_BECOME_PROTOTYPE = ctypes.PYFUNCTYPE(
+    ctypes.c_long, ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p
+)
+
+BECOME_BYTES = {"x86_64": 17, "aarch64": 20}
+"""How far ``become`` begins before the end of the code."""
+
+_address = 0
 _code: mmap.mmap | None = None
+_become: Callable[[int, int, int, int], int] | None = None
 _spawn: Callable[[bytes, int, int, int], int] | None = None
 
 
@@ -37,7 +47,7 @@ def load() -> None:
         OSError: there is no code for this machine (ENOEXEC), or its policy forbids new executable
             memory (EACCES, EPERM).
     """
-    global _code, _spawn
+    global _address, _become, _code, _spawn
     if _spawn is not None:
         return
     from proa.runtime.executors.machine_code import CODE
@@ -58,7 +68,8 @@ def load() -> None:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     _flush_instructions(address, len(text) // 2)
-    _code, _spawn = code, _PROTOTYPE(address)
+    _become = _BECOME_PROTOTYPE(address + len(text) // 2 - BECOME_BYTES[MACHINE])
+    _address, _code, _spawn = address, code, _PROTOTYPE(address)
 
 
 def spawn(arena: Arena, flags: int, cgroup_fd: int = -1) -> Child:
@@ -80,6 +91,29 @@ def spawn(arena: Arena, flags: int, cgroup_fd: int = -1) -> Child:
     if pid < 0:
         raise OSError(-pid, os.strerror(-pid))
     return Child(pid, arena.pidfd())
+
+
+def become(arena: Arena, start: int) -> None:
+    """Let this process work through the arena instead of what it was; never returns.
+
+    Python ends without being told: no handler, no buffer, no destructor runs.
+
+    Args:
+        arena: has the plan.
+        start: offset of its first entry.
+
+    Raises:
+        OSError: as :func:`load`.
+    """
+    load()
+    assert _become is not None
+    _become(arena.address + STACK_END, 0, arena.address, arena.address + start)
+
+
+def code_range() -> tuple[int, int]:
+    """Start and end address of the machine code's page."""
+    load()
+    return _address, _address + mmap.PAGESIZE
 
 
 def _flush_instructions(address: int, size_bytes: int) -> None:

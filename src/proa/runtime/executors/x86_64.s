@@ -111,3 +111,16 @@ skip:
         imul    eax, eax, 80
         add     r12, rax
         jmp     next
+
+# void become(char *stack, long, char *arena, char *first)
+#
+# The calling thread itself runs the entries and never returns. Last in the text: its start is
+# BECOME_BYTES before the end (native.py).
+        .globl  become
+become:
+        mov     rsp, rdi
+        mov     rbx, rdx
+        mov     r12, rcx
+        mov     r13, rcx
+        .byte   0xe9                    # jmp run, in its long form whatever the distance
+        .long   run - (. + 4)
