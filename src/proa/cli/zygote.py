@@ -31,6 +31,8 @@ def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
     os.setsid()
     os.chdir("/")
     process.set_process_name("proa-zygote")
+    # An ended keeper's zombie comes to the zygote, not to an init that may not reap.
+    process.set_child_subreaper(True)
     # Whoever happens to come first must not bind all containers to their CPUs.
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):

@@ -4,7 +4,7 @@ State root (``--root``, ``PROA_ROOT``; ``/var/lib/proa`` for root)::
 
     proa.db                    records (proa.engine.state)
     content/ snapshots/        images (proa.image)
-    containers/<id>/           upper work merged, hosts hostname resolv.conf, log
+    containers/<id>/           upper work, hosts hostname resolv.conf, log
     volumes/<name>/_data
 
 Volatile root (``PROA_RUN``; ``/run/proa`` for root)::

@@ -32,8 +32,8 @@ class OverlayRoot(msgspec.Struct, frozen=True, kw_only=True):
             127 of them fit the page that mount(2) takes).
         upper: the container's writable directory.
         work: overlayfs' work directory, on the filesystem of ``upper``.
-        merged: an empty directory that the overlay is mounted on inside the container's mount
-            namespace; nothing is ever mounted there on the host.
+        merged: a directory that the overlay is mounted on inside the container's mount namespace,
+            hiding what it has; nothing is ever mounted there on the host.
         volatile: skip syncing ``upper`` (right for containers that are removed at their end).
     """
 

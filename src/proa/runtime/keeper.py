@@ -26,7 +26,6 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from proa.linux.process import set_process_name
 from proa.runtime.executors import native
 from proa.runtime.executors.arena import Arena
 from proa.runtime.plan import ENTRY_BYTES, Segment, Slot, Steps, Vector
@@ -39,6 +38,7 @@ _P_PIDFD = 3
 _WEXITED = 4
 _CLONE_VM_VFORK = 0x100 | 0x4000
 _EINVAL = 22
+_PR_SET_NAME = 15
 
 _SOCKET = 1
 _PAUSE = struct.pack("<qq", 0, 10_000_000)
@@ -80,7 +80,6 @@ def become(watch: Watch) -> None:
     """
     native.load()
     arena = Arena(shared=False)
-    set_process_name("proa-keeper")
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             # Handlers are code that is about to be unmapped.
@@ -144,6 +143,8 @@ def _compose_forgetting(kept: Iterable[tuple[int, int]]) -> Segment:
         if low > start:
             steps.add("forget", "munmap", start, low - start, tolerate_all=True)
         start = max(start, high)
+    # Last: who sees the name sees a keeper that holds nothing any more.
+    steps.add("take the name", "prctl", _PR_SET_NAME, b"proa-keeper", 0, 0, 0, tolerate_all=True)
     return steps.compile("forget")
 
 

@@ -48,14 +48,22 @@ def compose_sandbox(
         lowers=image.lowers,
         upper=f"{relative}/upper",
         work=f"{relative}/work",
-        merged=f"{relative}/merged",
+        merged=relative,
         volatile=config.auto_remove,
     )
+    arguments = (record.path, *record.args)
+    mounts = compose_mounts(
+        config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
+    )
+    if config.init:
+        from proa.engine.compose.init import add_init
+
+        arguments, mounts = add_init(context.layout, arguments, mounts)
     process = compose_process(
         config,
         image.config.config,
         record.id,
-        (record.path, *record.args),
+        arguments,
         root_stack(context.layout, record, image),
     )
     kept = process.capabilities.bounding if process.capabilities is not None else ()
@@ -64,9 +72,7 @@ def compose_sandbox(
         root=Root(readonly=config.readonly_rootfs),
         hostname="" if config.uts_mode == "host" else host_name(config, record.id),
         domainname=config.domainname,
-        mounts=compose_mounts(
-            config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
-        ),
+        mounts=mounts,
         linux=Linux(
             namespaces=_namespaces(context, config, record),
             uid_mappings=_id_mappings(record),

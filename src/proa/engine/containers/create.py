@@ -189,7 +189,7 @@ def _make_directory(context: Context, directory: str) -> int:
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name in ("upper", "work", "merged"):
+        for name in ("upper", "work"):
             os.mkdir(name, 0o755, dir_fd=lock)
     except OSError as error:
         tree.remove_tree(directory)

@@ -35,7 +35,7 @@ class ContainerPaths(msgspec.Struct, frozen=True, kw_only=True):
     """Where a container's things are on the host; empty for what it does not have.
 
     Attributes:
-        directory: holds ``upper``, ``work``, ``merged``, ``hosts``, ``hostname``, ``resolv.conf``.
+        directory: holds ``upper``, ``work``, ``hosts``, ``hostname``, ``resolv.conf``.
         log: current file of the json-file driver.
         lowers: directories of the image's layers, uppermost first.
         volumes: holds ``<name>/_data`` of each volume.

@@ -172,7 +172,7 @@ def _mount(context: Context, record: ContainerRecord, opened: list[int]) -> None
     options = f"lowerdir={':'.join(image.lowers)},upperdir={place}/upper,workdir={place}/work"
     flags = api.MS_RDONLY if record.config.readonly_rootfs else 0
     _forgive_volatile(f"{place}/work")
-    merged = f"{place}/merged"
+    merged = place
     _mount_call(b"overlay", os.fsencode(merged), b"overlay", flags, f"{options},userxattr".encode())
     opened.append(os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     opened.append(os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
