@@ -297,7 +297,7 @@ def decode(document: bytes | str) -> Spec:
 
 
 def encode(spec: Spec) -> bytes:
-    """Write a spec as JSON, without members that have their default unless the schema wants them."""
+    """Write a spec as JSON, without members that have their default and may be left out."""
     document = msgspec.to_builtins(spec)
     document.setdefault("ociVersion", spec.oci_version)
     if spec.process is not None:

@@ -70,11 +70,10 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     assert process is not None
     new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     segments = [
-        begin.settle(
-            joins=host.joins, cgroup_namespace="cgroup" in new, user_namespace="user" in new
-        ),
-        begin.names(spec.hostname, spec.domainname),
+        begin.join(joins=host.joins, cgroup_namespace="cgroup" in new),
         begin.time_namespace(linux.time_offsets) if "time" in new else None,
+        begin.root_inside() if "user" in new else None,
+        begin.names(spec.hostname, spec.domainname),
         _devpts(spec.mounts, terminal=process.terminal),
         begin.separate(),
         root.attach_base(),
@@ -85,8 +84,8 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
         segments.append(root.directory())
     segments += _compose_mounts(spec, new, sources, host)
     segments += _compose_kernel_files(spec)
-    segments += compose_process(process, host, cwd_made=True, follow_parent=True)
-    segments += compose_end(process, linux, parked=host.parked)
+    segments += compose_process(process, cwd_made=True, follow_parent=True)
+    segments += compose_end(process, linux, host)
     return Plan([segment for segment in segments if segment is not None])
 
 
@@ -161,10 +160,8 @@ def _compose_kernel_files(spec: Spec) -> list[Segment]:
     return segments
 
 
-def compose_process(
-    process: Process, host: Host, *, cwd_made: bool, follow_parent: bool
-) -> list[Segment]:
-    """Session, limits, working directory and credentials, of init and of ``exec``."""
+def compose_process(process: Process, *, cwd_made: bool, follow_parent: bool) -> list[Segment]:
+    """Session, working directory and credentials, of init and of ``exec``."""
     segments = []
     if process.terminal:
         size = process.console_size
@@ -172,8 +169,6 @@ def compose_process(
         segments.append(finish.terminal(rows, columns, process.user.uid))
     else:
         segments.append(finish.stdio())
-    if host.limits:
-        segments.append(identity.limits(host.limits))
     if process.cwd != "/":
         segments.append(identity.working_directory(process.cwd, make=cwd_made))
     segments.append(identity.session_keyring("_ses"))
@@ -193,8 +188,8 @@ def _keeps_capabilities(process: Process, sets: LinuxCapabilities | None) -> boo
     return process.user.uid != 0 and sets is not None and bool(sets.permitted)
 
 
-def compose_end(process: Process, linux: Linux, *, parked: bool) -> list[Segment]:
-    """Capabilities, the filter and execve.
+def compose_end(process: Process, linux: Linux, host: Host) -> list[Segment]:
+    """Capabilities, limits, the filter and execve.
 
     The filter comes last, after no_new_privs; where that is not wanted, loading it takes
     CAP_SYS_ADMIN and so comes before the capabilities are given up.
@@ -208,8 +203,10 @@ def compose_end(process: Process, linux: Linux, *, parked: bool) -> list[Segment
     if linux.seccomp is not None:
         program = seccomp.compile_spec(linux.seccomp)
         filters.append(finish.system_call_filter(program, seccomp.filter_flags(linux.seccomp)))
-    held = finish.seal(parked=parked)
-    order = [written, held, *filters] if quiet else [*filters, written, held]
+    held = finish.seal(parked=host.parked)
+    # After the seal: before it, more descriptors are open than RLIMIT_NOFILE may allow.
+    limits = identity.limits(host.limits) if host.limits else None
+    order = [written, held, limits, *filters] if quiet else [*filters, written, held, limits]
     segments = [segment for segment in order if segment is not None]
     segments.append(finish.execute(process.args, process.env))
     return segments

@@ -104,8 +104,8 @@ def compose_exec(process: Process, linux: Linux, host: Host) -> Plan:
         _terminal() if process.terminal else None,
         begin.separate(),
         devices.slave() if process.terminal else None,
-        *compose_process(process, host, cwd_made=False, follow_parent=False),
-        *compose_end(process, linux, parked=False),
+        *compose_process(process, cwd_made=False, follow_parent=False),
+        *compose_end(process, linux, host),
     ]
     return Plan([segment for segment in segments if segment is not None])
 

@@ -162,6 +162,8 @@ class ProcessSandbox:
 
     def processes(self) -> list[int]:
         """Host pids of all processes in the sandbox; only init without a cgroup."""
+        if self._deleted:
+            return []
         if self._cgroup is not None:
             return self._cgroup.pids()
         return [] if self._init.ended() else [self._init.pid]

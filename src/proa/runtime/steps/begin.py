@@ -103,21 +103,26 @@ def names(hostname: str, domainname: str) -> Segment | None:
 
 
 @lru_cache(maxsize=32)
-def settle(*, joins: int, cgroup_namespace: bool, user_namespace: bool) -> Segment:
-    """Join the cgroups, before anything of size is charged, and become root inside.
+def join(*, joins: int, cgroup_namespace: bool) -> Segment:
+    """Join the cgroups, before anything of size is charged.
 
     Args:
         joins: how many slots from ``JOIN`` on hold cgroup files.
         cgroup_namespace: make one, rooted at the groups just joined.
-        user_namespace: the ids have been mapped.
     """
     steps = Steps()
     join_cgroups(steps, joins)
     if cgroup_namespace:
         steps.add("make the cgroup namespace", "unshare", CLONE_NEWCGROUP)
-    if user_namespace:
-        become_root(steps)
-    return steps.compile("settle")
+    return steps.compile("join")
+
+
+@lru_cache(maxsize=1)
+def root_inside() -> Segment:
+    """Become root of the user namespace whose ids the parent has mapped."""
+    steps = Steps()
+    become_root(steps)
+    return steps.compile("root inside")
 
 
 def wait(steps: Steps) -> None:
@@ -136,7 +141,8 @@ def become_root(steps: Steps) -> None:
 def time_namespace(offsets: dict[str, LinuxTimeOffset]) -> Segment:
     """Make a time namespace, which execve enters, with its clocks set.
 
-    The host's /proc is still there, and the address space is still this process' own to open.
+    The host's /proc is still there, and so are the engine's ids, to whom an untraceable process'
+    files in it belong.
     """
     return _time_namespace(tuple([(k, v.secs, v.nanosecs) for k, v in sorted(offsets.items())]))
 

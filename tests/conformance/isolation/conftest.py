@@ -1,0 +1,34 @@
+"""Every implementation of the isolation contract that this machine can run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from proa.oci.isolation import Isolation
+from proa.runtime import groups
+from proa.runtime.process import ProcessIsolation
+from tests.support.sandboxes import Boxes, make_root
+
+ISOLATIONS: dict[str, Callable[[], Isolation]] = {
+    "process-native": lambda: ProcessIsolation(executor="native"),
+    "process-portable": lambda: ProcessIsolation(executor="portable"),
+}
+"""Another isolation joins the suite by a line here."""
+
+
+@pytest.fixture(params=sorted(ISOLATIONS))
+def isolation(request: pytest.FixtureRequest) -> Isolation:
+    return ISOLATIONS[request.param]()
+
+
+@pytest.fixture
+def boxes(isolation: Isolation, tmp_path: Path) -> Iterator[Boxes]:
+    layer = tmp_path / "layer"
+    make_root(str(layer))
+    made = Boxes(isolation, str(tmp_path / "state"), str(layer))
+    yield made
+    made.close()
+    groups.manager().close()
