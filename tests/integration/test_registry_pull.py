@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -423,6 +424,31 @@ def test_a_layer_that_fails_ends_the_others_at_once(store: ImageStore) -> None:
                 running.result(timeout=10)
         held.set()
     assert names(store) == set()
+
+
+_PEAK = """
+import sys
+from proa.engine.facade import Engine
+Engine(sys.argv[1], sys.argv[2]).images.pull(sys.argv[3])
+with open("/proc/self/status") as file:
+    print(next(line.split()[1] for line in file if line.startswith("VmHWM")))
+"""
+
+
+def test_memory_does_not_grow_with_the_image(registry: Registry, tmp_path: Path) -> None:
+    """Three layers of 48 MB at a time, in a process that has 256 MB to stay below."""
+    peaks = []
+    for tag, size in (("small", 1 << 10), ("large", 48 << 20)):
+        tars = [make_tar({f"f{n}": bytes([n]) * size}) for n in range(3)]
+        name = f"{registry.host}/memory:{tag}"
+        upload_image(name, make_image(tars))
+        argv = (sys.executable, "-c", _PEAK, str(tmp_path / tag), str(tmp_path / f"run{tag}"), name)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peaks.append(int(done.stdout))
+    small_kb, large_kb = peaks
+    assert large_kb < 100_000
+    assert large_kb < small_kb + 30_000
 
 
 def test_policy_words_are_the_engines() -> None:

@@ -66,14 +66,9 @@ def not_found(name: str, records: Sequence[ImageRecord]) -> NotFound:
     names = sorted({familiar(record.reference) for record in records if is_named(record)})
     there = ", ".join(names[:_SHOWN_NAMES]) + (" ..." if len(names) > _SHOWN_NAMES else "")
     have = f"there is {there}" if names else "there are no images yet"
-    repository = name.partition(":")[0]
-    if repository in _BOOTSTRAPPED:
-        how = f"make it with: proa image bootstrap {name}"
-    else:
-        how = (
-            "make one with: proa image bootstrap debian:bookworm, or take one from an archive with:"
-            " proa load -i FILE"
-        )
+    how = f"pull it: proa pull {name}"
+    if name.partition(":")[0] in _BOOTSTRAPPED:
+        how += f", or make it of packages: proa image bootstrap {name}"
     return NotFound(f"no such image: {name}", f"{have}; {how}")
 
 

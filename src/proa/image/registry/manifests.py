@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from proa.errors import Corrupt, Invalid, NotFound
+from proa.errors import Corrupt, Invalid, NotFound, Unsupported
 from proa.image.registry.answers import read_limited
 from proa.image.registry.client import Request
 from proa.image.registry.repository import Repository, escape
@@ -82,13 +82,13 @@ def get_manifest(repository: Repository, name: str, expected: Descriptor | None 
 
 
 def find_digest(repository: Repository, name: str) -> Digest | None:
-    """Ask what a tag points at without fetching it; None where the registry does not say.
+    """Ask what a tag points at without fetching it; None where there is no answer to that.
 
     Hub counts fetched manifests against a limit, not these questions.
     """
     try:
         answer = repository.read(_request("HEAD", repository, name))
-    except NotFound:
+    except (NotFound, Invalid, Unsupported):
         return None
     announced = answer.headers.get("Docker-Content-Digest")
     discard(answer)
