@@ -51,6 +51,16 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     return result
 
 
+def find_thread_block() -> int:
+    """Address of this thread's control block (glibc: what pthread_self(3) returns).
+
+    The kernel writes to the restartable-sequences area in it.
+    """
+    block = ctypes.CDLL(None).pthread_self
+    block.restype = ctypes.c_void_p
+    return int(block())
+
+
 def set_child_subreaper(enabled: bool = True) -> None:
     """Adopt orphaned descendants instead of leaving them to pid 1."""
     prctl(PR_SET_CHILD_SUBREAPER, int(enabled))

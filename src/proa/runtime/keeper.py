@@ -18,7 +18,6 @@ Only with the native executor: a portable keeper would need an interpreter to ru
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import signal
@@ -26,6 +25,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from proa.linux.process import find_thread_block
 from proa.runtime.executors import native
 from proa.runtime.executors.arena import Arena
 from proa.runtime.plan import ENTRY_BYTES, Segment, Slot, Steps, Vector
@@ -151,9 +151,7 @@ def _compose_forgetting(kept: Iterable[tuple[int, int]]) -> Segment:
 def _kept(arena: Arena) -> list[tuple[int, int]]:
     """The ranges a keeper needs: its plan, the code, thread block, arguments, kernel's pages."""
     page = mmap.PAGESIZE
-    thread = ctypes.CDLL(None).pthread_self
-    thread.restype = ctypes.c_void_p
-    block = thread() & -page
+    block = find_thread_block() & -page
     arguments = int(_read("/proc/self/stat").rpartition(b")")[2].split()[45]) & -page
     kept = [
         (arena.address, arena.address + arena.capacity),

@@ -103,7 +103,9 @@ class _Attached:
         elif number == signal.SIGINT:
             raise KeyboardInterrupt
         elif number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            raise SystemExit(128 + number)
+            # It is for this client, not for the container: the attachment ends.
+            self._code = 128 + number
+            self._loop.stop()
 
     def _send(self, request: wire.ControlRequest) -> None:
         wire.send(self._peer, b"Q", wire.encode(request))

@@ -25,7 +25,7 @@ from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, from_os_error
+from proa.errors import Forbidden, NotFound, Unavailable, from_os_error
 from proa.fs import tree
 from proa.image.model import Image
 from proa.network.egress import parse_egress
@@ -152,14 +152,38 @@ def find_image(context: Context, config: ContainerConfig, pull: Pull) -> Image:
     Raises:
         NotFound: it is not in the store; the hint says how to get it there.
     """
-    try:
-        image = context.images.get(config.image)
-    except NotFound as error:
-        if pull == "never":
-            raise
-        raise NotFound(error.message, error.hint) from error
+    image = None if pull == "always" else _find_here(context, config, pull)
+    if image is None:
+        return _pull(context, config, pull)
     context.images.ensure_unpacked(image)
     return image
+
+
+def _find_here(context: Context, config: ContainerConfig, pull: Pull) -> Image | None:
+    try:
+        return context.images.get(config.image, names=False)
+    except NotFound:
+        if pull == "never":
+            raise
+        return None
+
+
+def _pull(context: Context, config: ContainerConfig, policy: Pull) -> Image:
+    """Get the image from its registry; the client is loaded only now."""
+    from proa.image.pull import pull
+    from proa.image.registry.client import Client
+
+    context.layout.ensure()
+    try:
+        with Client() as client:
+            return pull(
+                context.images, client, config.image, platform=config.platform, policy=policy
+            )
+    except Unavailable as error:
+        raise Unavailable(
+            f"image {config.image} cannot be pulled: {error.message}",
+            f"{error.hint}; or make one: proa image bootstrap debian:bookworm".lstrip("; "),
+        ) from error
 
 
 def _choose_user_namespace(

@@ -236,7 +236,7 @@ class Supervisor:
             console=sandbox.init.console,
             devpts=sandbox.devpts,
             restart_count=self._restart.count,
-            pending={**self._log.take_pending()},
+            pending={str(name): data for name, data in self._log.take_pending().items()},
             idle_s=self._idle_s,
             since_ns=time.time_ns(),
         )
