@@ -218,7 +218,7 @@ def limits(**fields: Any) -> dict[str, Any]:
         (["--isolation", "vm"], {"isolation": "vm"}),
         (["--runtime", "proa-vm"], {"isolation": "vm"}),
         (["--platform", "linux/arm64"], {"platform": "linux/arm64"}),
-        (["--disable-content-trust", "--no-healthcheck", "-q"], {}),
+        (["--disable-content-trust", "-q"], {}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -333,7 +333,7 @@ def test_ulimit(texts: list[str], limits: list[tuple[str, int, int]]) -> None:
         (["--link", "db"], "put both containers on a network"),
         (["--env-file", "/nx"], "open /nx: no such file or directory"),
         (["--label-file", "/"], "open /: is a directory"),
-        (["--health-cmd", "true"], "--health-cmd is not available: health checks are not run yet"),
+        (["--cpu-count", "1"], "--cpu-count is not available: it is for Windows containers"),
         (["--detach-keys", "ctrl-p,zz"], "unknown character: 'zz'"),
         (["--detach-keys", "ctrl-!"], "unknown character: 'ctrl-!'"),
     ],

@@ -16,13 +16,13 @@ QUIET = Flag("quiet", BOOL, "Suppress progress output during copy", short="q")
 
 COMMAND = Command(
     words="container cp",
-    usage="[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|- | SRC_PATH|- CONTAINER:DEST_PATH",
+    usage="[OPTIONS] [CONTAINER:]SRC|- [CONTAINER:]DEST|-",
     summary="Copy files/folders between a container and the local filesystem",
     flags=(ARCHIVE, FOLLOW, QUIET),
     least=2,
     most=2,
     details=(
-        "Use '-' as the source to read a tar archive from stdin and extract it to a directory in a "
+        "One of the two is in a container. Use '-' as the source to read a tar archive from stdin and extract it to a directory in a "
         "container, and '-' as the destination to stream a tar archive to stdout. The container "
         "may be stopped. Without --archive, copies on the host belong to you and lose setuid bits."
     ),

@@ -11,6 +11,7 @@ from proa.cli.io import IO
 from proa.cli.parser import Flag, Options, UsageError
 from proa.cli.runflags import files, mounts
 from proa.cli.runflags import table as t
+from proa.cli.runflags.health import health_from
 from proa.engine.config import (
     ContainerConfig,
     EndpointConfig,
@@ -24,7 +25,7 @@ from proa.engine.config import (
 _SECURITY_WORDS = frozenset(("no-new-privileges", "seccomp", "apparmor", "label", "systempaths"))
 
 
-def config_from(options: Options, io: IO) -> ContainerConfig:
+def config_from(options: Options, io: IO) -> ContainerConfig:  # long: one line for each flag
     """Make the configuration of a new container.
 
     Args:
@@ -91,6 +92,7 @@ def config_from(options: Options, io: IO) -> ContainerConfig:
         ulimits=_ulimits(options),
         oom_score_adj=options[t.OOM_SCORE_ADJ],
         restart=options[t.RESTART],
+        health=health_from(options),
         log=_log(options),
         isolation=_isolation(options),
         platform=options[t.PLATFORM],

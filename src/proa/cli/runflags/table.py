@@ -20,7 +20,7 @@ from proa.cli.kinds import (
 )
 from proa.cli.kinds import BYTES as SIZE
 from proa.cli.parser import Flag, Kind
-from proa.cli.runflags import network, values
+from proa.cli.runflags import health, network, values
 from proa.cli.signals import SIGNAL_NAME
 from proa.engine.config import RestartPolicy
 
@@ -185,7 +185,6 @@ IPC = Flag("ipc", STRING, "IPC mode to use (private, shareable, none, host, cont
 UTS = Flag("uts", STRING, "UTS namespace to use (host)")
 CGROUPNS = Flag("cgroupns", STRING, "Cgroup namespace to use (host, private)")
 
-_HEALTH = "health checks are not run yet"
 _WINDOWS = "it is for Windows containers"
 _REFUSED: tuple[tuple[str, str, str], ...] = (
     ("blkio-weight-device", "", "use '--blkio-weight' or '--device-read-bps'"),
@@ -194,12 +193,6 @@ _REFUSED: tuple[tuple[str, str, str], ...] = (
     ("cpu-rt-period", "", "real-time scheduling is not offered"),
     ("cpu-rt-runtime", "", "real-time scheduling is not offered"),
     ("gpus", "", "give the device files with '--device'"),
-    ("health-cmd", "", _HEALTH),
-    ("health-interval", "", _HEALTH),
-    ("health-retries", "", _HEALTH),
-    ("health-start-interval", "", _HEALTH),
-    ("health-start-period", "", _HEALTH),
-    ("health-timeout", "", _HEALTH),
     ("io-maxbandwidth", "", _WINDOWS),
     ("io-maxiops", "", _WINDOWS),
     ("kernel-memory", "", "Linux has no such limit any more; use '--memory'"),
@@ -216,7 +209,6 @@ REFUSED: tuple[Flag[Any], ...] = tuple(
 )
 WITHOUT_EFFECT: tuple[Flag[Any], ...] = (
     Flag("disable-content-trust", BOOL, "Accepted: there is no content trust", hidden=True),
-    Flag("no-healthcheck", BOOL, "Accepted: health checks are not run", hidden=True),
 )
 
 SHARED: tuple[Flag[Any], ...] = (
@@ -229,7 +221,7 @@ SHARED: tuple[Flag[Any], ...] = (
     NETWORK_ALIAS, OOM_KILL_DISABLE, OOM_SCORE_ADJ, PID, PIDS_LIMIT, PLATFORM, PRIVILEGED, PUBLISH,
     PUBLISH_ALL, PULL, QUIET, RATE_IN, RATE_OUT, READ_ONLY, RESTART, RM, RUNTIME, SECURITY_OPT,
     SHM_SIZE, STOP_SIGNAL, STOP_TIMEOUT, SYSCTL, TMPFS, TTY, ULIMIT, USER, USERNS, UTS, VOLUME,
-    VOLUMES_FROM, WORKDIR, *REFUSED, *WITHOUT_EFFECT,
+    VOLUMES_FROM, WORKDIR, *health.FLAGS, *REFUSED, *WITHOUT_EFFECT,
 )  # fmt: skip
 
 ONLY_RUN: tuple[Flag[Any], ...] = (DETACH, DETACH_KEYS, SIG_PROXY)

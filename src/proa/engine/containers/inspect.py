@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from proa.engine.config import ContainerConfig, MountConfig
+from proa.engine.config import ContainerConfig, HealthConfig, MountConfig
 from proa.engine.containers.hostconfig import encode_host_config
 from proa.engine.containers.networksettings import (
     Attached,
@@ -21,12 +21,19 @@ from proa.engine.containers.networksettings import (
     encode_network_settings,
     encode_port_list,
 )
+from proa.engine.healthlog import HealthLog
 from proa.engine.model import ContainerRecord, ContainerState
-from proa.oci.imageconfig import ContainerDefaults
+from proa.oci.imageconfig import ContainerDefaults, Healthcheck
 from proa.units import NS_PER_S, format_duration_human, format_rfc3339_ns
 
 Document = dict[str, Any]
 
+_HEALTH_WORDS = {
+    "none": "",
+    "starting": " (health: starting)",
+    "healthy": " (healthy)",
+    "unhealthy": " (unhealthy)",
+}
 NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time: how Docker writes "not yet"."""
 
@@ -55,6 +62,7 @@ def inspect_container(
     host_name: str = "",
     sizes: tuple[int, int] | None = None,
     attached: Attached | None = None,
+    health: HealthLog | None = None,
 ) -> Document:
     """Return what ``docker inspect`` shows.
 
@@ -63,6 +71,7 @@ def inspect_container(
         paths: where its things are.
         defaults: the image's; None when the image is gone.
         host_name: as resolved when it was created; empty: from the record.
+        health: what the last checks said; None: there is no health check.
         sizes: bytes of the writable directory and of the whole root, for ``--size``.
         attached: its networks and published ports; None: nothing is known of them.
     """
@@ -72,7 +81,7 @@ def inspect_container(
         "Created": format_rfc3339_ns(record.created_at_ns),
         "Path": record.path,
         "Args": list(record.args),
-        "State": encode_state(state),
+        "State": encode_state(state, health),
         "Image": record.image_id,
         "ResolvConfPath": os.path.join(paths.directory, "resolv.conf"),
         "HostnamePath": os.path.join(paths.directory, "hostname"),
@@ -154,7 +163,7 @@ def describe_state(state: ContainerState, *, now_ns: int | None = None) -> str:
     since_start = format_duration_human((now - state.started_at_ns) / NS_PER_S)
     since_end = format_duration_human((now - state.finished_at_ns) / NS_PER_S)
     if state.status == "running":
-        return f"Up {since_start}"
+        return f"Up {since_start}{_HEALTH_WORDS[state.health]}"
     if state.status == "paused":
         return f"Up {since_start} (Paused)"
     if state.status == "restarting":
@@ -168,9 +177,9 @@ def describe_state(state: ContainerState, *, now_ns: int | None = None) -> str:
     return f"Exited ({state.exit_code}) {since_end} ago"
 
 
-def encode_state(state: ContainerState) -> Document:
+def encode_state(state: ContainerState, health: HealthLog | None = None) -> Document:
     """Return ``State``. As with Docker a paused container is running too."""
-    return {
+    document: Document = {
         "Status": state.status,
         "Running": state.status in ("running", "paused", "restarting"),
         "Paused": state.status == "paused",
@@ -183,6 +192,21 @@ def encode_state(state: ContainerState) -> Document:
         "StartedAt": _time(state.started_at_ns),
         "FinishedAt": _time(state.finished_at_ns),
     }
+    if health is not None:
+        document["Health"] = {
+            "Status": state.health,
+            "FailingStreak": health.failing_streak,
+            "Log": [
+                {
+                    "Start": format_rfc3339_ns(result.began_ns),
+                    "End": format_rfc3339_ns(result.ended_ns),
+                    "ExitCode": result.exit_code,
+                    "Output": result.output,
+                }
+                for result in health.results
+            ],
+        }
+    return document
 
 
 def encode_config(
@@ -217,9 +241,26 @@ def encode_config(
         document["ExposedPorts"] = {port: {} for port in defaults.exposed_ports}
     if config.stop_signal or defaults.stop_signal:
         document["StopSignal"] = config.stop_signal or defaults.stop_signal
+    check = encode_healthcheck(config, defaults)
+    if check:
+        document["Healthcheck"] = check
     if config.stop_timeout_s is not None:
         document["StopTimeout"] = config.stop_timeout_s
     return document
+
+
+def encode_healthcheck(config: ContainerConfig, defaults: ContainerDefaults) -> Document:
+    """Return ``Healthcheck``: the user's words over the image's; empty when there is none."""
+    user, image = config.health or HealthConfig(), defaults.healthcheck or Healthcheck()
+    fields: Document = {
+        "Test": list(user.test or image.test),
+        "Interval": user.interval_ns or image.interval,
+        "Timeout": user.timeout_ns or image.timeout,
+        "StartPeriod": user.start_period_ns or image.start_period,
+        "StartInterval": user.start_interval_ns or image.start_interval,
+        "Retries": user.retries or image.retries,
+    }
+    return {name: value for name, value in fields.items() if value} if fields["Test"] else {}
 
 
 def merge_environment(image: tuple[str, ...], user: tuple[str, ...]) -> list[str]:

@@ -13,6 +13,7 @@ from proa.engine.containers.inspect import ContainerPaths, inspect_container
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.networksettings import Attached
 from proa.engine.context import Context
+from proa.engine.healthlog import load_health_log
 from proa.engine.model import ContainerRecord
 from proa.errors import NotFound
 from proa.fs.usage import usage
@@ -55,9 +56,8 @@ class StoredFacts:
         return {**inherited, **record.config.labels}
 
     def health(self, record: ContainerRecord) -> str:
-        """Return the health; containers without a health check have none."""
-        del record
-        return "none"
+        """Return the health; containers without a health check, or that do not run, have none."""
+        return record.state.health if record.state.status in ALIVE else "none"
 
 
 def list_containers(
@@ -112,6 +112,7 @@ def inspect(context: Context, reference: str, *, size: bool = False) -> dict[str
         paths,
         image.config.config if image is not None else None,
         host_name=host_name(record.config, record.id),
+        health=load_health_log(paths.directory) if record.state.health != "none" else None,
         sizes=sizes,
         attached=attached(context, record.id),
     )

@@ -172,9 +172,10 @@ def _mount(context: Context, record: ContainerRecord, opened: list[int]) -> None
     options = f"lowerdir={':'.join(image.lowers)},upperdir={place}/upper,workdir={place}/work"
     flags = api.MS_RDONLY if record.config.readonly_rootfs else 0
     _forgive_volatile(f"{place}/work")
-    merged = place
-    _mount_call(b"overlay", os.fsencode(merged), b"overlay", flags, f"{options},userxattr".encode())
-    opened.append(os.open(merged, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    # Over its own upper directory: in this namespace nobody needs that any more.
+    target = f"{place}/upper"
+    _mount_call(b"overlay", os.fsencode(target), b"overlay", flags, f"{options},userxattr".encode())
+    opened.append(os.open(target, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     opened.append(os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
     directory = context.layout.container(record.id)
     for mount in compose_mounts(record.config, directory, context.layout.volumes, ()):
