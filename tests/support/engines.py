@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -43,11 +43,13 @@ class Proa:
     Attributes:
         root: state directory (``PROA_ROOT``).
         run_dir: volatile directory (``PROA_RUN``).
+        prefix: words in front of every command line, to run it in another network namespace.
     """
 
-    def __init__(self, root: str, run_dir: str) -> None:
+    def __init__(self, root: str, run_dir: str, prefix: Sequence[str] = ()) -> None:
         self.root = root
         self.run_dir = run_dir
+        self.prefix = list(prefix)
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of a command on this engine."""
@@ -67,7 +69,7 @@ class Proa:
             subprocess.TimeoutExpired: it did not end in time; it was killed.
         """
         done = subprocess.run(
-            [*launcher(), *words],
+            [*self.prefix, *launcher(), *words],
             input=stdin,
             capture_output=True,
             env=self.environment(env),
@@ -91,7 +93,9 @@ class Proa:
         """Start ``proa <words>`` with pipes on 0, 1, 2; use it as a context manager."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         env = self.environment(options.pop("env", None))
-        return subprocess.Popen([*launcher(), *words], **{**pipes, **options}, env=env)
+        return subprocess.Popen(
+            [*self.prefix, *launcher(), *words], **{**pipes, **options}, env=env
+        )
 
     def containers(self) -> list[str]:
         """Return the ids of all containers, running or not; none where no state exists yet."""
@@ -108,10 +112,14 @@ class Proa:
 
 
 @contextmanager
-def temporary_root() -> Iterator[Proa]:
-    """Give an engine with an empty root; its processes are ended and its files removed after."""
+def temporary_root(prefix: Sequence[str] = ()) -> Iterator[Proa]:
+    """Give an engine with an empty root; its processes are ended and its files removed after.
+
+    Args:
+        prefix: see :class:`Proa`.
+    """
     base = tempfile.mkdtemp(prefix="proa-t-", dir=os.environ.get("PROA_TEST_DIR", "/var/tmp"))
-    proa = Proa(os.path.join(base, "root"), os.path.join(base, "run"))
+    proa = Proa(os.path.join(base, "root"), os.path.join(base, "run"), prefix)
     try:
         yield proa
     finally:
@@ -124,7 +132,7 @@ def take_down_network(proa: Proa) -> None:
     """Remove an engine's bridge and firewall table from the host, if there is such an engine."""
     from proa.network.names import default_link
 
-    if os.path.exists(f"/sys/class/net/{default_link(proa.root)}"):
+    if not proa.prefix and os.path.exists(f"/sys/class/net/{default_link(proa.root)}"):
         proa.remove_all()
         proa.ok("network", "prune", "--force")
 

@@ -11,7 +11,15 @@ from __future__ import annotations
 import os
 import struct
 
-from proa.linux.syscalls import AT_FDCWD, SYS_MOUNT_SETATTR, SYS_OPEN_TREE, call
+from proa.linux.syscalls import (
+    AT_FDCWD,
+    SYS_FSCONFIG,
+    SYS_FSMOUNT,
+    SYS_FSOPEN,
+    SYS_MOUNT_SETATTR,
+    SYS_OPEN_TREE,
+    call,
+)
 
 MS_RDONLY = 1
 MS_REC = 0x4000
@@ -81,6 +89,21 @@ def mount_setattr(fd: int, flags: int, attr: bytes, path: str = "") -> None:
         OSError: EINVAL for MOUNT_ATTR_IDMAP where the filesystem has no ID-mapped mounts.
     """
     call(SYS_MOUNT_SETATTR, fd, os.fsencode(path), flags, attr, MOUNT_ATTR_SIZE)
+
+
+def make_tmpfs() -> int:
+    """Detached tmpfs, empty, mode 0755.
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN.
+    """
+    context = call(SYS_FSOPEN, b"tmpfs", FSOPEN_CLOEXEC)
+    try:
+        call(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, b"mode", b"755", 0)
+        call(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
+        return call(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, 0)
+    finally:
+        os.close(context)
 
 
 def clone_path(path: str, flags: int = 0) -> int:

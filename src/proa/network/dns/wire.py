@@ -16,6 +16,12 @@ LARGEST_UDP_BYTES = 1232
 """What passes everywhere without fragments (dnsflagday.net/2020)."""
 
 _CLASSIC_UDP_BYTES = 512
+_HEADER_BYTES = 12
+_TRUNCATED = 0x02
+_ONE_QUESTION = b"\0\1" + bytes(6)
+_QUESTION_END_BYTES = 5
+"""The name's last byte, type and class."""
+
 _OPT = 41
 _IN = 1
 _LOCAL_TTL_S = 0
@@ -94,7 +100,7 @@ def answer_failure(question: Question, code: int) -> bytes:
 
 def refuse_malformed(data: bytes) -> bytes:
     """Answer bytes that cannot be read: only their id is trusted."""
-    if len(data) < 12 or data[2] & 0x80:
+    if len(data) < _HEADER_BYTES or data[2] & 0x80:
         return b""
     return data[:2] + bytes((0x80 | data[2] & 0x79, 0x80 | FORMERR)) + bytes(8)
 
@@ -103,8 +109,11 @@ def truncate(answer: bytes, room_bytes: int) -> bytes:
     """Shorten an answer that is too large for UDP to its question, with the TC bit set."""
     if len(answer) <= room_bytes:
         return answer
-    record = dnslib.DNSRecord.parse(answer)
-    return bytes(record.truncate().pack())
+    end = _HEADER_BYTES
+    while answer[end]:
+        end += 1 + answer[end]
+    flags = bytes((answer[2] | _TRUNCATED, answer[3]))
+    return answer[:2] + flags + _ONE_QUESTION + answer[_HEADER_BYTES : end + _QUESTION_END_BYTES]
 
 
 def reverse_address(name: str) -> str:
@@ -125,13 +134,18 @@ def reverse_address(name: str) -> str:
 
 
 def is_answer_to(query: bytes, answer: bytes) -> bool:
-    """Whether bytes from a server are an answer to our query: id, kind and question agree."""
-    if len(answer) < 12 or answer[:2] != query[:2] or not answer[2] & 0x80:
+    """Whether bytes from a server are an answer to our query: id, kind and question agree.
+
+    Some servers leave the question out of a truncated answer: it only says "ask over TCP".
+    """
+    if len(answer) < _HEADER_BYTES or answer[:2] != query[:2] or not answer[2] & 0x80:
         return False
     try:
         sent, got = dnslib.DNSRecord.parse(query), dnslib.DNSRecord.parse(answer)
     except Exception:  # noqa: BLE001 - dnslib raises what its parser stumbles over
         return False
+    if not got.questions:
+        return bool(got.header.tc and not got.rr)
     return bool(
         len(got.questions) == 1 and got.q.qname == sent.q.qname and got.q.qtype == sent.q.qtype
     )

@@ -58,16 +58,26 @@ def plug(nl: Netlink, container_id: str, attachment: Attachment, netns_fd: int) 
     """
     network = attachment.network
     master, _ = ensure_link(nl, network)
-    link.add_veth(
-        nl,
-        names.veth_link(container_id, network.id),
-        peer=attachment.interface,
-        peer_netns_fd=netns_fd,
-        peer_mac=bytes.fromhex(attachment.mac.replace(":", "")),
-        master=master,
-        mtu=network.mtu,
-        alias=names.alias(container_id),
-    )
+    name = names.veth_link(container_id, network.id)
+    for attempt in (0, 1):
+        try:
+            link.add_veth(
+                nl,
+                name,
+                peer=attachment.interface,
+                peer_netns_fd=netns_fd,
+                peer_mac=bytes.fromhex(attachment.mac.replace(":", "")),
+                master=master,
+                mtu=network.mtu,
+                alias=names.alias(container_id),
+            )
+        except FileExistsError:
+            # The namespace of the container's last run is still being taken down by the kernel.
+            if attempt:
+                raise
+            link.delete(nl, name)
+        else:
+            return
 
 
 def unplug(nl: Netlink, container_id: str, network: Network) -> None:
