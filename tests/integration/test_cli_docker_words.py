@@ -187,7 +187,10 @@ def test_every_verb_of_docker_is_known(noun: str) -> None:
 @pytest.mark.parametrize("verb", [name for name in registry.SYNONYMS if " " not in name])
 def test_the_usage_line_is_dockers(verb: str) -> None:
     _, text, _ = docker(verb, "--help")
+    first, second, *_ = text.splitlines()
+    if second:
+        pytest.skip(f"docker {verb} has two usage lines")
     ours = proa(verb, "--help", io=CapturedIO()).stdout.splitlines()[0]
-    theirs = as_proas(text.splitlines()[0])
+    theirs = as_proas(first)
     # "import" does not fetch addresses here.
     assert ours.replace("FILE|-", "file|URL|-") == theirs

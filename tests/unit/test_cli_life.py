@@ -218,7 +218,7 @@ class TestEvents:
         assert ended.call.options["since_ns"] == 1_700_000_000 * SECOND
 
     def test_formats(self) -> None:
-        follow = {"events__follow": lambda **_: iter([self.EVENT])}
+        follow: dict[str, Any] = {"events__follow": lambda **_: iter([self.EVENT])}
         document = json.loads(proa("events", "--format", "json", **follow).stdout)
         assert document == {
             "status": "die", "id": ID, "from": "busybox", "Type": "container", "Action": "die",
