@@ -10,6 +10,7 @@ import pytest
 from proa.cli.container import stats as stats_command
 from proa.engine.config import ContainerConfig, Resources, RestartPolicy
 from proa.engine.containers.prune import Pruned
+from proa.engine.containers.restore import Restored
 from proa.engine.containers.stats import StatsSample
 from proa.engine.containers.top import ProcessTable
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
@@ -227,3 +228,16 @@ class TestEvents:
         }  # fmt: skip
         text = "{{.Type}} {{.Actor.Attributes.name}}"
         assert proa("events", "--format", text, **follow).stdout == "container web\n"
+
+
+class TestRecover:
+    def test_what_was_started(self) -> None:
+        restored = Restored(lost=("a" * 64, "b" * 64), started=("a" * 64,))
+        ended = proa("system", "recover", system__recover=restored)
+        assert (ended.code, ended.stdout) == (0, f"{'a' * 64}\n")
+
+    def test_what_was_not(self) -> None:
+        restored = Restored(failed={"b" * 64: "no such image"})
+        ended = proa("system", "recover", system__recover=restored)
+        assert ended.code == 1
+        assert f"container {'b' * 12} cannot be started: no such image" in ended.stderr

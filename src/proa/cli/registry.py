@@ -76,6 +76,7 @@ COMMANDS = {
     "search": "proa.cli.registries.search",
     "system events": "proa.cli.system.events",
     "system info": "proa.cli.system.info",
+    "system recover": "proa.cli.system.recover",
     "version": "proa.cli.system.version",
     "volume create": "proa.cli.volume.create",
     "volume inspect": "proa.cli.volume.inspect",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import TYPE_CHECKING
 
 from proa import __version__
 from proa.cgroups.hierarchy import load_hierarchy
 from proa.engine.context import Context
 from proa.oci.platform import host_platform
 from proa.runtime.security import userns
+
+if TYPE_CHECKING:
+    from proa.engine.containers.restore import Restored
 
 _ENGINE_API = "1.51"
 
@@ -31,6 +35,12 @@ class System:
             "KernelVersion": platform.release(),
             "PythonVersion": platform.python_version(),
         }
+
+    def recover(self) -> Restored:
+        """Set right what a crash or a reboot left; start what its restart policy wants running."""
+        from proa.engine.containers.restore import restore
+
+        return restore(self._context)
 
     def info(self) -> dict[str, object]:
         """Return what ``docker info`` shows, and what this host lacks."""

@@ -22,9 +22,10 @@ COMMAND = Command(
     least=2,
     most=2,
     details=(
-        "One of the two is in a container. Use '-' as the source to read a tar archive from stdin and extract it to a directory in a "
-        "container, and '-' as the destination to stream a tar archive to stdout. The container "
-        "may be stopped. Without --archive, copies on the host belong to you and lose setuid bits."
+        "One of the two is in a container. Use '-' as the source to read a tar archive from stdin "
+        "and extract it to a directory in a container, and '-' as the destination to stream a tar "
+        "archive to stdout. The container may be stopped. Without --archive, copies on the host "
+        "belong to you and lose setuid bits."
     ),
 )
 

@@ -12,6 +12,7 @@ from proa.engine.containers.filters import ContainerFilter
 from proa.engine.containers.inspect import ContainerPaths, inspect_container
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.networksettings import Attached
+from proa.engine.containers.restore import restart_lost
 from proa.engine.context import Context
 from proa.engine.healthlog import load_health_log
 from proa.engine.model import ContainerRecord
@@ -78,7 +79,9 @@ def list_containers(
         Invalid: an unknown filter or a bad value.
     """
     chosen = ContainerFilter(filters or {}, StoredFacts(context))
-    recovery.recover_all(context)
+    lost = recovery.recover_all(context)
+    if lost:
+        restart_lost(context, lost)
     records = [record for record in context.state.containers.list() if chosen.matches(record)]
     if last > 0:
         return records[:last]

@@ -32,21 +32,30 @@ from proa.runtime import recover
 
 ALIVE = ("running", "paused", "restarting", "removing")
 LOST_EXIT_CODE = 137
+LOST_ERROR = "the container's supervisor was killed"
 
 
-def recover_all(context: Context) -> None:
-    """Set right all that dead supervisors left; one query and one listing when there is nothing."""
+def recover_all(context: Context) -> list[ContainerRecord]:
+    """Set right all that dead supervisors left; one query and one listing when there is nothing.
+
+    Returns:
+        The containers that were found lost and still exist, as they are now.
+    """
+    lost: list[ContainerRecord] = []
     known = {record.id: record for record in context.state.containers.list()}
     for record in known.values():
         if record.state.status in ALIVE:
-            recover_container(context, record)
+            current = recover_container(context, record)
+            if current is not None and current.state.error == LOST_ERROR:
+                lost.append(current)
     try:
         names = os.listdir(context.layout.containers)
     except FileNotFoundError:
-        return
+        return lost
     for name in names:
         if is_id(name) and name not in known:
             _remove_orphan(context, name)
+    return lost
 
 
 def recover_container(context: Context, record: ContainerRecord) -> ContainerRecord | None:
@@ -114,7 +123,7 @@ def _record_loss(context: Context, record: ContainerRecord) -> ContainerRecord |
         status="exited",
         init=ProcessIdentity(),
         exit_code=LOST_EXIT_CODE,
-        error="the container's supervisor was killed",
+        error=LOST_ERROR,
         finished_at_ns=time.time_ns(),
     )
     context.state.containers.update_state(record.id, state, [event])

@@ -454,7 +454,7 @@ class Supervisor:
             return
         if self._restart_wanted:
             self._journal.ended(
-                self._end, self._restart.count, stopped_by_user=True, restarting=True
+                self._end, self._restart.count, stopped_by_user=False, restarting=True
             )
             self.stdio.close()
             self._relaunch()
