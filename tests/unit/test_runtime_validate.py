@@ -84,6 +84,7 @@ def test_processes(changes: dict[str, object], words: str) -> None:
         ({"sysctl": {"kernel.shmmax": "1"}}, "needs a ipc namespace"),
         ({"sysctl": {"kernel.panic": "1"}}, "whole host"),
         ({"sysctl": {"net..x": "1"}}, "invalid sysctl"),
+        ({"sysctl": {"net.ipv4.ip_forward": "1"}}, "/proc"),
         ({"masked_paths": ("proc/kcore",)}, "not absolute"),
         ({"devices": (LinuxDevice(type="x", path="/dev/x"),)}, "device"),
         ({"time_offsets": {"monotonic": LinuxTimeOffset(secs=1)}}, "time namespace"),

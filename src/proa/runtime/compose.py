@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from proa.linux import capability
 from proa.oci.isolation import OverlayRoot, SandboxSpec
-from proa.oci.spec import Linux, LinuxCapabilities, Mount, Process, Spec
+from proa.oci.spec import Linux, LinuxCapabilities, LinuxDevice, Mount, Process, Spec
 from proa.runtime import slots
 from proa.runtime.plan import Plan, Segment
 from proa.runtime.security import seccomp
@@ -22,6 +23,13 @@ from proa.runtime.steps import (
     sysctl,
 )
 from proa.runtime.steps.options import parse_options
+
+_SHOWN = {
+    "sysfs": ("network", "/sys"),
+    "proc": ("pid", "/proc"),
+    "mqueue": ("ipc", "/dev/mqueue"),
+}
+"""Namespace that a filesystem shows, and where the host has its own."""
 
 _last_capability = -1
 
@@ -58,7 +66,7 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
 
     Args:
         sandbox: what to build.
-        sources: bind sources and devices by their path in the container.
+        sources: bind sources by their path in the container.
         host: see there.
 
     Raises:
@@ -113,26 +121,21 @@ def _compose_mounts(
         segments += _compose_filesystem(mount, new, host)
         if mount.destination == "/dev" and mount.type == "tmpfs":
             segments.append(devices.standard(bind="user" in new))
-    for device in linux.devices:
-        if device.path in sources:
-            segments.append(devices.bound(device, sources[device.path].slot))
-        else:
-            segments.append(devices.made(device))
+    nodes = made_by_parent(linux)
+    if nodes:
+        segments.append(devices.bound(nodes))
+    segments += [devices.made(device) for device in linux.devices if device not in nodes]
     if process.terminal:
-        segments.append(devices.console())
+        own = any(mount.destination == "/dev" and mount.type == "tmpfs" for mount in spec.mounts)
+        segments.append(devices.console() if own else devices.slave())
     return segments
 
 
 def _compose_filesystem(mount: Mount, new: set[str], host: Host) -> list[Segment]:
-    inside = "user" in new
     if mount.type == "devpts":
         return [filesystem.attach_slot(mount.destination, slots.DEVPTS, directory=True)]
-    if mount.type == "sysfs" and inside and "network" not in new:
-        return [filesystem.host_tree(mount, "/sys")]
-    if mount.type == "proc" and inside and "pid" not in new:
-        return [filesystem.host_tree(mount, "/proc")]
-    if mount.type == "mqueue" and inside and "ipc" not in new:
-        return [filesystem.host_tree(mount, "/dev/mqueue")]
+    if host_path(mount, new):
+        return []  # a host tree that this host does not have
     if mount.type == "cgroup":
         if host.unified:
             return [filesystem.filesystem(_cgroup2(mount))]
@@ -212,9 +215,31 @@ def compose_end(process: Process, linux: Linux, host: Host) -> list[Segment]:
     return segments
 
 
+def made_by_parent(linux: Linux) -> list[LinuxDevice]:
+    """Devices whose nodes the parent makes: in a user namespace all but pipes."""
+    if not linux.uid_mappings:
+        return []
+    return [device for device in linux.devices if device.type != "p"]
+
+
 def opened_by_parent(mount: Mount) -> bool:
-    """Whether a mount shows a host path, which the parent opens."""
+    """Whether a mount shows a host path of the spec, which the parent opens."""
     return mount.type == "bind" or parse_options(mount.options).bind
+
+
+def host_path(mount: Mount, new: Collection[str]) -> str:
+    """Where on the host a tree is that cannot be made anew inside; empty for all others.
+
+    A filesystem that shows a namespace can be made only by root of the user namespace that owns it:
+    with the host's network there is no sysfs, with its pids no procfs for a container's own root.
+
+    Args:
+        new: kinds of the namespaces that the container has of its own.
+    """
+    if "user" not in new:
+        return ""
+    needed, path = _SHOWN.get(mount.type, ("", ""))
+    return path if needed and needed not in new else ""
 
 
 def _read_last_capability() -> int:

@@ -55,8 +55,8 @@ def fill_stdio(stdio: Stdio, process: Process, linux: Linux) -> dict[int, int]:
     (a terminal, a file of the caller's) stay as they are.
     """
     fds = (stdio.stdin, stdio.stdout, stdio.stderr)
-    uid = _to_host(process.user.uid, linux.uid_mappings)
-    gid = _to_host(process.user.gid, linux.gid_mappings)
+    uid = to_host(process.user.uid, linux.uid_mappings)
+    gid = to_host(process.user.gid, linux.gid_mappings)
     for fd in fds:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             try:
@@ -66,7 +66,8 @@ def fill_stdio(stdio: Stdio, process: Process, linux: Linux) -> dict[int, int]:
     return dict(zip((slots.STDIN, slots.STDOUT, slots.STDERR), fds, strict=True))
 
 
-def _to_host(number: int, mappings: Sequence[LinuxIDMapping]) -> int:
+def to_host(number: int, mappings: Sequence[LinuxIDMapping]) -> int:
+    """The host's id for one of the container's; -1 when it has none."""
     for mapping in mappings:
         if 0 <= number - mapping.container_id < mapping.size:
             return mapping.host_id + number - mapping.container_id

@@ -26,13 +26,20 @@ from proa.oci.spec import Linux
 from proa.runtime import groups, slots
 from proa.runtime import launch as launching
 from proa.runtime.cgroupview import hierarchies
-from proa.runtime.compose import Host, compose_init, compose_start, opened_by_parent
+from proa.runtime.compose import (
+    Host,
+    compose_init,
+    compose_start,
+    host_path,
+    made_by_parent,
+    opened_by_parent,
+)
 from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.selection import Executor, choose
 from proa.runtime.handover import adjust, fill_stdio, map_ids
 from proa.runtime.rlimits import effective_limits
 from proa.runtime.sandbox import ProcessSandbox
-from proa.runtime.sources import Source, open_base, open_bind, open_device
+from proa.runtime.sources import Source, make_devices, open_base, open_bind, open_host_tree
 from proa.runtime.validate import validate
 
 OnNetwork = Callable[[int], None]
@@ -205,29 +212,34 @@ class _Creation:
             for source in self.sources:
                 source.prepare(userns_fd, self.warnings)
                 arena.set_slot(source.slot, source.fd)
+                if source.place == "/proc":
+                    arena.set_slot(slots.PROC, source.fd)
         finally:
             if userns_fd >= 0:
                 os.close(userns_fd)
 
 
 def _open_sources(sandbox: SandboxSpec, sources: list[Source]) -> dict[str, Source]:
-    """Open bind sources and, in a user namespace, devices; by path in the container."""
+    """Open bind sources (by path in the container) and make device nodes."""
     spec = sandbox.spec
     linux = spec.linux
     assert linux is not None
     shown: dict[str, Source] = {}
+    new = {namespace.type for namespace in linux.namespaces if not namespace.path}
     slot = slots.SOURCE
     for mount in spec.mounts:
-        if opened_by_parent(mount):
+        path = host_path(mount, new)
+        if path and os.path.isdir(path):
+            sources.append(open_host_tree(mount, path, slot))
+        elif opened_by_parent(mount):
             sources.append(open_bind(mount, slot))
-            shown[mount.destination] = sources[-1]
-            slot += 1
-    if linux.uid_mappings:
-        for device in linux.devices:
-            if device.type != "p":
-                sources.append(open_device(device, slot))
-                shown[device.path] = sources[-1]
-                slot += 1
+        else:
+            continue
+        shown[mount.destination] = sources[-1]
+        slot += 1
+    nodes = made_by_parent(linux)
+    if nodes:
+        sources.append(make_devices(nodes, linux, slots.DEVICES))
     return shown
 
 

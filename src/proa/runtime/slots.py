@@ -44,9 +44,12 @@ EMPTY = 19
 INIT = 20
 """Pidfd of the container's init, whose namespaces an ``exec`` joins."""
 
+DEVICES = 21
+"""Detached tmpfs with the nodes of the spec's devices, named by position."""
+
 JOIN = 24
 MAX_JOINS = 24
 """Cgroup files to write "0" to."""
 
 SOURCE = JOIN + MAX_JOINS
-"""Detached mounts of bind sources and devices, in the order of the spec."""
+"""Detached mounts of bind sources, in the order of the spec."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 
-from proa.errors import Invalid, Unsupported, from_os_error
+from proa.errors import Unsupported, from_os_error
 from proa.linux import mount as api
 from proa.linux.syscalls import AT_EMPTY_PATH, AT_RECURSIVE
 from proa.oci.isolation import DirectoryRoot, OverlayRoot
-from proa.oci.spec import LinuxDevice, Mount
+from proa.oci.spec import Linux, LinuxDevice, Mount
+from proa.runtime.handover import to_host
 from proa.runtime.steps.options import MountOptions, parse_options
 
 _NO_OPTIONS = MountOptions()
@@ -151,26 +153,41 @@ def open_bind(mount: Mount, slot: int) -> Source:
         raise from_os_error(error, f"cannot mount {mount.source} at {mount.destination}") from error
 
 
-def open_device(device: LinuxDevice, slot: int) -> Source:
-    """Open the host's node of a device: at the same path, or by its number.
+def open_host_tree(mount: Mount, path: str, slot: int) -> Source:
+    """Open a kernel filesystem of the host's with all that is mounted below it.
 
     Raises:
-        Invalid: the host has no such device.
         ProaError: it cannot be opened.
     """
-    folder = "block" if device.type == "b" else "char"
-    for place in (device.path, f"/dev/{folder}/{device.major}:{device.minor}"):
-        try:
-            info = os.stat(place)
-        except OSError:
-            continue
-        same = info.st_rdev == os.makedev(device.major, device.minor)
-        if same and stat.S_ISBLK(info.st_mode) == (device.type == "b"):
-            try:
-                return Source(api.clone_path(place), slot, place, idmap=False)
-            except OSError as error:
-                raise from_os_error(error, f"cannot open the device {place}") from error
-    raise Invalid(
-        f"the host has no device {device.type} {device.major}:{device.minor} for {device.path}",
-        "in a user namespace only devices that exist on the host can be given",
-    )
+    wanted = parse_options(mount.options)
+    options = MountOptions(recursive=True, recursive_set=wanted.attr_set)
+    try:
+        return Source(api.clone_path(path, AT_RECURSIVE), slot, path, options, idmap=False)
+    except OSError as error:
+        raise from_os_error(error, f"cannot show the host's {path}") from error
+
+
+def make_devices(devices: Sequence[LinuxDevice], linux: Linux, slot: int) -> Source:
+    """Make device nodes on a filesystem of their own: in a user namespace only the host can.
+
+    They are named by their position, owned by the container's users, and the filesystem is shown to
+    no one but the child, which binds each node to its place.
+
+    Raises:
+        ProaError: the host refuses the device.
+    """
+    fd = api.make_tmpfs()
+    try:
+        for index, device in enumerate(devices):
+            kind = stat.S_IFBLK if device.type == "b" else stat.S_IFCHR
+            number = os.makedev(device.major, device.minor)
+            os.mknod(str(index), kind, number, dir_fd=fd)
+            mode = 0o666 if device.file_mode is None else device.file_mode & 0o777
+            os.chmod(str(index), mode, dir_fd=fd)
+            uid = to_host(device.uid or 0, linux.uid_mappings)
+            gid = to_host(device.gid or 0, linux.gid_mappings)
+            os.chown(str(index), uid, gid, dir_fd=fd)
+        return Source(fd, slot, "/dev", idmap=False)
+    except OSError as error:
+        os.close(fd)
+        raise from_os_error(error, "cannot make the container's devices") from error

@@ -76,6 +76,8 @@ def validate(sandbox: SandboxSpec) -> None:
     _validate_paths(spec.linux)
     for key in spec.linux.sysctl:
         _validate_sysctl(key, kinds)
+    if spec.linux.sysctl and not any(mount.destination == "/proc" for mount in spec.mounts):
+        raise Invalid("sysctls need /proc to be mounted")
     if spec.process.terminal and not any(mount.type == "devpts" for mount in spec.mounts):
         raise Invalid("a terminal needs a devpts mounted at /dev/pts")
 

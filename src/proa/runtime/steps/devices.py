@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from functools import lru_cache
 
 from proa.linux import mount as api
@@ -16,6 +17,7 @@ from proa.oci.spec import LinuxDevice
 from proa.runtime import slots
 from proa.runtime.plan import Argument, Segment, Slot, Steps
 from proa.runtime.steps import target
+from proa.runtime.steps.root import SCAFFOLD
 
 STANDARD = (
     ("null", 1, 3),
@@ -67,11 +69,18 @@ def standard(*, bind: bool) -> Segment:
     return steps.compile("devices")
 
 
-def bound(device: LinuxDevice, slot: int) -> Segment:
-    """One more device: the host's node, which the parent has opened, at its path."""
+def bound(devices: Sequence[LinuxDevice]) -> Segment:
+    """More devices: nodes that the parent has made, each bound to its place."""
     steps = Steps()
-    target.attach(steps, f"make {device.path}", Slot(slot), device.path, directory=False)
-    return steps.compile(f"device {device.path}")
+    name = "show the devices"
+    # Attached, because only then can parts of it be cloned (before Linux 6.15).
+    flags = api.MOVE_MOUNT_F_EMPTY_PATH
+    steps.add(name, "move_mount", Slot(slots.DEVICES), b"", AT_FDCWD, SCAFFOLD, flags)
+    for index, device in enumerate(devices):
+        name = f"make {device.path}"
+        tree = steps.add(name, "open_tree", Slot(slots.DEVICES), str(index).encode(), _CLONE)
+        target.attach(steps, name, tree, device.path, directory=False)
+    return steps.compile("more devices")
 
 
 def made(device: LinuxDevice) -> Segment:

@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 
 from proa.linux import mount as api
-from proa.linux.syscalls import AT_EMPTY_PATH, AT_FDCWD, AT_RECURSIVE
+from proa.linux.syscalls import AT_EMPTY_PATH
 from proa.oci.spec import Mount
 from proa.runtime import slots
 from proa.runtime.plan import Argument, Result, Segment, Slot, Steps
@@ -104,37 +104,6 @@ def attach_slot(destination: str, slot: int, *, directory: bool) -> Segment:
     name = f"mount {destination}"
     steps = Steps()
     target.attach(steps, name, Slot(slot), destination, directory=directory)
-    return steps.compile(name)
-
-
-@lru_cache(maxsize=16)
-def host_tree(mount: Mount, path: str) -> Segment:
-    """Show a tree of the host's: /sys or /proc where a new one would belong to nobody inside.
-
-    A filesystem that shows a namespace can be made only by the root user of that namespace's owner;
-    with the host's network there is no sysfs to be made inside a user namespace.
-    """
-    name = f"mount {mount.destination}"
-    options = parse_options(mount.options)
-    steps = Steps()
-    tree = steps.add(
-        name,
-        "open_tree",
-        AT_FDCWD,
-        os.fsencode(path),
-        api.OPEN_TREE_CLONE | api.OPEN_TREE_CLOEXEC | AT_RECURSIVE,
-        into=_KEPT.get(mount.destination, 0),
-    )
-    steps.add(
-        name,
-        "mount_setattr",
-        tree,
-        b"",
-        AT_EMPTY_PATH | AT_RECURSIVE,
-        api.pack_mount_attr(attr_set=options.attr_set),
-        api.MOUNT_ATTR_SIZE,
-    )
-    target.attach(steps, name, tree, mount.destination, directory=True)
     return steps.compile(name)
 
 
