@@ -105,11 +105,12 @@ class Applier:
         if not name:
             self._apply_root(entry)
             return
-        kind, hidden = whiteout.classify(name)
         parent_fd = self._parent(parent, entry)
-        if kind == "plain":
+        if not name.startswith(whiteout.PREFIX):
             self._make(parent_fd, name, entry, reader)
-        elif kind == "opaque":
+            return
+        kind, hidden = whiteout.classify(name)
+        if kind == "opaque":
             if parent:
                 os.setxattr(parent_fd, whiteout.OPAQUE_XATTR, whiteout.OPAQUE_VALUE)
             else:

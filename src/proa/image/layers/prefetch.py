@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import queue
     import threading
 
-_AHEAD = 4  # pieces in flight: enough to hide a slow file creation, a megabyte of memory
+_AHEAD = 16  # pieces in flight: enough to ride out a slow file creation, 4 MiB of memory
 
 
 class Prefetch:
