@@ -19,8 +19,8 @@ from proa.engine.containers.streams import Streams, duplicate, present
 from proa.engine.context import Context
 from proa.engine.ipc import connect, host, wire
 from proa.engine.model import ContainerRecord
+from proa.engine.supervisor.sleeping import SleepingSupervisor
 from proa.engine.supervisor.streams import Attachment
-from proa.engine.supervisor.supervisor import Supervisor
 from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, TimedOut
 from proa.image.model import Image
@@ -192,7 +192,7 @@ def _supervise(
     detach_keys: str = "",
     on_started: OnStarted | None,
 ) -> tuple[int, tuple[str, ...]]:
-    supervisor = Supervisor(context, prepared.record, prepared.image, prepared.lock)
+    supervisor = SleepingSupervisor(context, prepared.record, prepared.image, prepared.lock)
     terminal = None if detach else _raw_terminal(prepared.record.config, attachment)
     try:
         warnings = (*prepared.warnings, *supervisor.launch(attachment, detach_keys))

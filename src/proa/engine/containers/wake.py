@@ -7,7 +7,7 @@ from proa.engine.ipc import host
 from proa.engine.names import is_id
 from proa.engine.supervisor import hibernation
 from proa.engine.supervisor.hibernation import Sleeper
-from proa.engine.supervisor.supervisor import Supervisor
+from proa.engine.supervisor.sleeping import SleepingSupervisor
 from proa.errors import Invalid, from_os_error
 
 
@@ -35,7 +35,7 @@ def wake_here(worker: host.Host, context: Context, container_id: str) -> None:
     except OSError as error:
         sleeper.close()
         raise from_os_error(error, f"cannot wake container {container_id[:12]}") from error
-    supervisor = Supervisor.resume(context, record, image, kept, sleeper)
+    supervisor = SleepingSupervisor.resume(context, record, image, kept, sleeper)
     supervisor.run_detached()
     if supervisor.asleep:
         supervisor.let_go()

@@ -22,7 +22,7 @@ import os
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from proa.engine import volumes
 from proa.engine.compose.resources import compose_resources
@@ -33,22 +33,18 @@ from proa.engine.logs.driver import LogWriter
 from proa.engine.logs.drivers import open_log_writer
 from proa.engine.logs.none import NullWriter
 from proa.engine.model import ContainerRecord, Health
-from proa.engine.supervisor import hibernation
 from proa.engine.supervisor.clients import Clients
-from proa.engine.supervisor.hibernation import Kept, Sleeper
 from proa.engine.supervisor.journal import Journal, exit_code_of
 from proa.engine.supervisor.loop import READ, Loop, Timer
 from proa.engine.supervisor.network import ContainerNetwork
 from proa.engine.supervisor.restart import RestartClock
 from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
-from proa.engine.supervisor.streams import Attachment, StreamName
+from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, ProaError
 from proa.fs import tree
 from proa.image.model import Image
 from proa.oci.isolation import ExitStatus, Sandbox
-from proa.runtime.adopt import adopt
-from proa.runtime.sandbox import ProcessSandbox
 from proa.units import parse_signal
 
 if TYPE_CHECKING:
@@ -91,8 +87,6 @@ class Supervisor:
         self._health: HealthMonitor | None = None
         self._end: ExitStatus | None = None
         self._detached = False
-        self._sleeper: Sleeper | None = None
-        self._idle_s = hibernation.IDLE_S
 
     # -- the owner's side --------------------------------------------------------------------------
 
@@ -143,104 +137,6 @@ class Supervisor:
             return None
         return self._end.code if self._end is not None else 0
 
-    @classmethod
-    def resume(
-        cls, context: Context, record: ContainerRecord, image: Image, kept: Kept, sleeper: Sleeper
-    ) -> Supervisor:
-        """Act for a keeper.
-
-        Args:
-            context: the engine.
-            record: as stored.
-            image: unpacked.
-            kept: with descriptors of this process, taken over.
-            sleeper: the keeper, taken over.
-        """
-        supervisor = cls(context, record, image, kept.lock)
-        supervisor._sleeper = sleeper
-        calm = time.time_ns() - kept.since_ns > hibernation.CALM_NS
-        supervisor._idle_s = (
-            hibernation.IDLE_S if calm else min(2 * kept.idle_s, hibernation.LONGEST_IDLE_S)
-        )
-        supervisor._restart.count = kept.restart_count
-        supervisor._open_log()
-        supervisor._log.restore_pending(cast("dict[StreamName, bytes]", kept.pending))
-        spec, _ = compose_sandbox(context, record, image)
-        supervisor._sandbox = adopt(
-            spec, kept.init, pidfd=kept.init_pidfd, console=kept.console, devpts=kept.devpts
-        )
-        supervisor.stdio.resume(kept, terminal=record.config.tty)
-        supervisor._clients.listen(context.layout.control(record.id), kept.control)
-        supervisor._loop.add(kept.init_pidfd, READ, supervisor._on_exit)
-        return supervisor
-
-    def run_detached(self) -> None:
-        """Serve without a client: to the end, or until there is nothing to do.
-
-        A supervisor that owns its container becomes a keeper and never returns; one that acts for a
-        keeper returns, and :attr:`asleep` tells.
-        """
-        self._loop.when_idle(self._idle_s, self._on_idle)
-        self.run()
-
-    @property
-    def asleep(self) -> bool:
-        """The container lives and its keeper watches it."""
-        return self._sleeper is not None and self._end is None
-
-    def let_go(self) -> None:
-        """Close everything of this process; the keeper goes on."""
-        assert self._sleeper is not None
-        self._clients.forget()
-        self.stdio.close()
-        if isinstance(self._sandbox, ProcessSandbox):
-            self._sandbox.forget()
-        self._log.close()
-        self._loop.close()
-        self._sleeper.close()
-        os.close(self._lock)
-
-    def _on_idle(self) -> None:
-        kept = self._describe_kept()
-        if kept is None:
-            # Ask less and less often: what holds it awake may never go.
-            self._idle_s = min(2 * self._idle_s, hibernation.LONGEST_IDLE_S)
-            self._loop.when_idle(self._idle_s, self._on_idle)
-            return
-        record = self._journal.record
-        hibernation.save(self._context.layout.container(record.id), kept)
-        if self._sleeper is not None:
-            self._loop.stop()
-            return
-        self._context.state.close()
-        hibernation.become(self._context.layout, record.id, kept)
-
-    def _describe_kept(self) -> Kept | None:
-        """What a keeper would hold; None if the container needs more than one can do."""
-        sandbox = self._sandbox
-        if self._end is not None or not isinstance(sandbox, ProcessSandbox):
-            return None
-        stdin, stdout, stderr = self.stdio.fds
-        known = {sandbox.init.pidfd, self._clients.fd, stdin, stdout, stderr}
-        if not self._loop.watched <= known or not hibernation.available(self._context.layout):
-            return None
-        return Kept(
-            keeper=os.getpid() if self._sleeper is None else self._sleeper.pid,
-            init=sandbox.init.pid,
-            lock=self._lock,
-            control=self._clients.fd,
-            init_pidfd=sandbox.init.pidfd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            console=sandbox.init.console,
-            devpts=sandbox.devpts,
-            restart_count=self._restart.count,
-            pending={str(name): data for name, data in self._log.take_pending().items()},
-            idle_s=self._idle_s,
-            since_ns=time.time_ns(),
-        )
-
     def tear_down(self) -> None:
         """Remove what the run needed. The container's record already says how it ended."""
         self._clients.close()
@@ -253,8 +149,6 @@ class Supervisor:
             volumes.remove_anonymous(self._context, self._journal.record)
             tree.remove_tree(self._context.layout.container(self._journal.record.id))
         self._loop.close()
-        if self._sleeper is not None:
-            self._sleeper.end()
         os.close(self._lock)
 
     # -- the clients' side (clients.Supervised) ----------------------------------------------------
