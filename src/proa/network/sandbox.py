@@ -59,13 +59,8 @@ class NetworkSandbox:
             raise from_os_error(
                 error, f"cannot raise the loopback interface of container {self._id[:12]}"
             ) from error
-        import time
-        def lo(tag):
-            with Netlink(netns_fd=self.netns_fd) as nl, open('/tmp/dbglog','a') as f: print(tag, os.readlink(f"/proc/self/fd/{self.netns_fd}"), [ (l.name,l.up) for l in link.list_links(nl)],file=f)
-        lo('begin'); time.sleep(0.05); lo('later')
         for attachment in attachments:
             self.connect(attachment)
-        lo('end'); time.sleep(0.05); lo('end2')
 
     def connect(self, attachment: Attachment) -> None:
         """Put the container on a network: interface, addresses, routes, limits.
