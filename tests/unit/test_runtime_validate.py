@@ -8,6 +8,8 @@ import pytest
 from proa.errors import Invalid, ProaError, Unsupported
 from proa.oci.isolation import DirectoryRoot, SandboxSpec
 from proa.oci.spec import (
+    Hook,
+    Hooks,
     Linux,
     LinuxCapabilities,
     LinuxDevice,
@@ -17,6 +19,7 @@ from proa.oci.spec import (
     Mount,
     POSIXRlimit,
     Process,
+    Scheduler,
     Spec,
     User,
 )
@@ -85,6 +88,7 @@ def test_processes(changes: dict[str, object], words: str) -> None:
         ({"sysctl": {"kernel.panic": "1"}}, "whole host"),
         ({"sysctl": {"net..x": "1"}}, "invalid sysctl"),
         ({"sysctl": {"net.ipv4.ip_forward": "1"}}, "/proc"),
+        ({"rootfs_propagation": "upwards"}, "propagation"),
         ({"masked_paths": ("proc/kcore",)}, "not absolute"),
         ({"devices": (LinuxDevice(type="x", path="/dev/x"),)}, "device"),
         ({"time_offsets": {"monotonic": LinuxTimeOffset(secs=1)}}, "time namespace"),
@@ -154,6 +158,29 @@ def test_joining_a_user_namespace_is_not_built() -> None:
     linux = msgspec.structs.replace(LINUX, namespaces=namespaces)
     with pytest.raises(Unsupported):
         validate(sandbox(linux=linux))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"apparmor_profile": "docker-default"},
+        {"selinux_label": "system_u:system_r:container_t"},
+        {"scheduler": Scheduler(policy="SCHED_BATCH")},
+    ],
+)
+def test_what_is_not_built_is_refused_and_never_ignored(changes: dict[str, object]) -> None:
+    with pytest.raises(Unsupported, match="not part of this version"):
+        validate(sandbox(process=msgspec.structs.replace(PROCESS, **changes)))
+
+
+def test_hooks_and_labels_are_not_built() -> None:
+    plain = sandbox()
+    hooks = Hooks(poststop=(Hook(path="/bin/x"),))
+    spec = msgspec.structs.replace(plain.spec, hooks=hooks)
+    with pytest.raises(Unsupported, match="hooks"):
+        validate(msgspec.structs.replace(plain, spec=spec))
+    with pytest.raises(Unsupported, match="labels"):
+        validate(sandbox(linux=msgspec.structs.replace(LINUX, mount_label="x")))
 
 
 def test_a_spec_without_a_process_is_refused() -> None:

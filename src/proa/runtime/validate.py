@@ -13,7 +13,7 @@ from proa.errors import Invalid, Unsupported
 from proa.linux.capability import NUMBERS
 from proa.linux.namespaces import FLAGS
 from proa.oci.isolation import SandboxSpec
-from proa.oci.spec import Linux, LinuxIDMapping, Mount, Process, Spec
+from proa.oci.spec import Hooks, Linux, LinuxIDMapping, Mount, Process, Spec
 from proa.runtime.rlimits import NUMBERS as RLIMITS
 from proa.runtime.steps.options import parse_options
 
@@ -67,6 +67,8 @@ def validate(sandbox: SandboxSpec) -> None:
     spec = sandbox.spec
     if spec.process is None or spec.linux is None:
         raise Invalid(f"the spec of {sandbox.id} has no process or no linux section")
+    if spec.hooks is not None and spec.hooks != Hooks():
+        raise Unsupported("hooks are not part of this version")
     validate_process(spec.process)
     kinds = _validate_namespaces(spec.linux)
     _validate_names(spec, kinds)
@@ -87,7 +89,17 @@ def validate_process(process: Process) -> None:
 
     Raises:
         Invalid: no arguments, a relative working directory, a malformed variable, unknown words.
+        Unsupported: a security label, a scheduler or another setting that is not built.
     """
+    for name, value in (
+        ("an AppArmor profile", process.apparmor_profile),
+        ("an SELinux label", process.selinux_label),
+        ("a scheduler", process.scheduler),
+        ("an I/O priority", process.io_priority),
+        ("a CPU affinity", process.exec_cpu_affinity),
+    ):
+        if value:
+            raise Unsupported(f"{name} for a process is not part of this version")
     if not process.args or not process.args[0]:
         raise Invalid("the process has no command")
     if not process.cwd.startswith("/"):
@@ -190,6 +202,10 @@ def _validate_mount(mount: Mount) -> None:
 
 
 def _validate_paths(linux: Linux) -> None:
+    if linux.mount_label or linux.personality is not None:
+        raise Unsupported("mount labels and personalities are not part of this version")
+    if linux.rootfs_propagation not in ("", "private", "slave", "shared", "unbindable"):
+        raise Invalid(f"unknown propagation {linux.rootfs_propagation!r} of the root")
     for path in (*linux.masked_paths, *linux.readonly_paths):
         if not path.startswith("/") or "\0" in path:
             raise Invalid(f"the masked or read-only path {path!r} is not absolute")
