@@ -179,6 +179,9 @@ def test_hooks_and_labels_are_not_built() -> None:
     spec = msgspec.structs.replace(plain.spec, hooks=hooks)
     with pytest.raises(Unsupported, match="hooks"):
         validate(msgspec.structs.replace(plain, spec=spec))
+    mount = Mount(destination="/x", source="/y", options=("bind",), uid_mappings=MAPPING)
+    with pytest.raises(Unsupported, match="mappings of its own"):
+        validate(sandbox(mounts=(mount,)))
     with pytest.raises(Unsupported, match="labels"):
         validate(sandbox(linux=msgspec.structs.replace(LINUX, mount_label="x")))
 

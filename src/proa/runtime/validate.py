@@ -193,6 +193,12 @@ def _validate_mount(mount: Mount) -> None:
         raise Invalid(
             f"a mount at {destination} would hide or fake the kernel's files", "leave it out"
         )
+    if mount.uid_mappings or mount.gid_mappings:
+        raise Unsupported(
+            f"the mount at {destination} has id mappings of its own, which are not part of this"
+            " version",
+            "bind mounts follow the container's own mapping",
+        )
     options = parse_options(mount.options)
     if options.bind or mount.type == "bind":
         if not mount.source.startswith("/") or "\0" in mount.source:
