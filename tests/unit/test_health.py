@@ -159,12 +159,12 @@ def watch(
             }
         )  # fmt: skip
         monkeypatch.setattr(health, "compose_exec", lambda *_: None)
-        monitor = HealthMonitor.__new__(HealthMonitor)
         context: Any = type(
             "C", (), {"layout": type("L", (), {"container": lambda *_: str(tmp_path)})()}
         )()
         record: Any = type("R", (), {"id": "x"})()
-        monitor.__init__(context, record, None, config, pretend)  # type: ignore[misc,arg-type]
+        image: Any = None
+        monitor = HealthMonitor(context, record, image, config, pretend)
         monkeypatch.setattr(monitor, "_exec_config", lambda: None)
         begin = monitor._begin
 
@@ -172,7 +172,8 @@ def watch(
             begin() if pretend.outcomes else pretend.loop.stop()
 
         monkeypatch.setattr(monitor, "_begin", begin_or_stop)
-        monitor.start(pretend.loop, pretend)  # type: ignore[arg-type]
+        journal: Any = pretend
+        monitor.start(pretend.loop, journal)
         pretend.loop.run()
         monitor.close()
         pretend.loop.close()

@@ -7,7 +7,7 @@ from proa.cli.parser import EXIT_FAILURE, Command
 
 COMMAND = Command(
     words="system recover",
-    usage="",
+    usage="[OPTIONS]",
     summary="Start again what a crash or a reboot has ended, by restart policy",
     details=(
         "Run it at boot. Listings do it too for containers whose supervisor was killed. It trusts "

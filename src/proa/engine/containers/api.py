@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from proa.engine.config import (
     ContainerConfig,
     ContainerUpdate,
@@ -16,7 +14,7 @@ from proa.engine.config import (
     RestartPolicy,
 )
 from proa.engine.containers import create as creating
-from proa.engine.containers import lifecycle, query, recovery, run, stats
+from proa.engine.containers import lifecycle, query, run, stats
 from proa.engine.containers import prune as pruning
 from proa.engine.containers import update as updating
 from proa.engine.containers.archive import changes as comparing
@@ -24,31 +22,23 @@ from proa.engine.containers.archive import copy, local
 from proa.engine.containers.archive.changes import Changes
 from proa.engine.containers.archive.copy import PathStat
 from proa.engine.containers.attach import attach
-from proa.engine.containers.create import Created
+from proa.engine.containers.container import Container, bind
 from proa.engine.containers.exec import exec_in
+from proa.engine.containers.execution import Execution
+from proa.engine.containers.logs import LogLine, read_logs
 from proa.engine.containers.pending import Pending, RunOutcome
 from proa.engine.containers.prune import Pruned
 from proa.engine.containers.stats import StatsSample
 from proa.engine.containers.streams import Streams
 from proa.engine.context import Context
 from proa.engine.ipc import wire
-from proa.engine.logs.drivers import open_log_reader
 from proa.engine.logs.reader import LogSelection
-from proa.engine.model import ContainerRecord
 from proa.image.model import Image
 
 if TYPE_CHECKING:
     from proa.engine.containers.top import ProcessTable
 
-Records = list[ContainerRecord]
-
-
-class LogLine(msgspec.Struct, frozen=True):
-    """One entry of a log: ``stdout`` or ``stderr``, when, and what (with its newline)."""
-
-    stream: str
-    time_ns: int
-    data: bytes
+ContainerList = list[Container]
 
 
 class Containers:
@@ -57,9 +47,21 @@ class Containers:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def create(self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing") -> Created:
+    def create(
+        self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
+    ) -> Container:
         """Make a container and leave it; see :func:`proa.engine.containers.create.create`."""
-        return creating.create(self._context, config, name=name, pull=pull)
+        created = creating.create(self._context, config, name=name, pull=pull)
+        record = self._context.state.containers.get(created.id)
+        return bind(record, self._context, created.warnings)
+
+    def launch(
+        self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
+    ) -> Container:
+        """Create and start a container in the background; errors as ``run``."""
+        outcome = self.run(config, name=name, pull=pull, detach=True)
+        record = self._context.state.containers.get(outcome.id)
+        return bind(record, self._context, outcome.warnings)
 
     def run(
         self,
@@ -235,6 +237,10 @@ class Containers:
         """Run one more process in a running container; returns its exit code."""
         return exec_in(self._context, ref, config, streams=streams)
 
+    def start_exec(self, ref: str, config: ExecConfig) -> Execution:
+        """Start one more process in a running container; its output and exit code are read here."""
+        return Execution(self._context, ref, config)
+
     def attach(self, ref: str, *, streams: Streams, sig_proxy: bool = True) -> int | None:
         """Join a running container's streams; its exit code, None when the user detached."""
         return attach(self._context, ref, streams=streams, sig_proxy=sig_proxy)
@@ -247,9 +253,9 @@ class Containers:
         """Thaw all processes of a container."""
         lifecycle.unpause(self._context, ref)
 
-    def get(self, ref: str) -> ContainerRecord:
+    def get(self, ref: str) -> Container:
         """Return a container by name, id or prefix of an id."""
-        return lifecycle.get(self._context, ref)
+        return bind(lifecycle.get(self._context, ref), self._context)
 
     def list(
         self,
@@ -257,7 +263,7 @@ class Containers:
         all: bool = False,  # noqa: A002 - Docker's word
         filters: Mapping[str, Sequence[str]] | None = None,
         last: int = 0,
-    ) -> Records:
+    ) -> ContainerList:
         """Return containers, newest first.
 
         Args:
@@ -265,7 +271,8 @@ class Containers:
             filters: Docker's filters of ``ps``.
             last: only the newest so many, whatever their state.
         """
-        return query.list_containers(self._context, everything=all, filters=filters, last=last)
+        records = query.list_containers(self._context, everything=all, filters=filters, last=last)
+        return [bind(record, self._context) for record in records]
 
     def inspect(self, ref: str, *, size: bool = False) -> dict[str, object]:
         """Return what ``docker inspect`` shows of a container."""
@@ -283,25 +290,10 @@ class Containers:
         stderr: bool = True,
     ) -> Iterator[LogLine]:
         """Yield what a container wrote, oldest first; with ``follow`` until it has ended."""
-        record = self.get(ref)
-        reader = open_log_reader(record.config.log, self._context.layout.log(record.id))
         selection = LogSelection(
             stdout=stdout, stderr=stderr, since_ns=since_ns, until_ns=until_ns, tail=tail
         )
-        entries = (
-            reader.follow(selection, is_running=lambda: self._is_alive(record.id))
-            if follow
-            else reader.read(selection)
-        )
-        for entry in entries:
-            yield LogLine(entry.stream, entry.time_ns, entry.log.encode())
-
-    def _is_alive(self, container_id: str) -> bool:
-        found = self._context.state.containers.find(container_id)
-        if found is None or found.state.status not in query.ALIVE:
-            return False
-        current = recovery.recover_container(self._context, found)
-        return current is not None and current.state.status in query.ALIVE
+        return read_logs(self._context, ref, selection, follow=follow)
 
 
 def _tell_id(callback: Callable[[str], None] | None) -> Callable[[wire.Started], None] | None:

@@ -58,7 +58,7 @@ def exec_in(
     if image is None:
         raise NotFound(f"the image of container {record.id[:12]} is gone")
     process = compose_exec(context.layout, record, image, config)
-    peer = control.connect(context.layout, record.id)
+    peer = control.reach(context.layout, record.id)
     if peer is None:
         get(context, reference)
         raise Conflict(f"container {record.id[:12]} is not running")
@@ -71,7 +71,7 @@ def exec_in(
 def _run_detached(peer: socket.socket, process: Process) -> int:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        console = _start(peer, process, (null, null, null))
+        console = start_process(peer, process, (null, null, null))
     finally:
         os.close(null)
     if console >= 0:
@@ -79,7 +79,7 @@ def _run_detached(peer: socket.socket, process: Process) -> int:
     return 0
 
 
-def _start(peer: socket.socket, process: Process, fds: tuple[int, ...]) -> int:
+def start_process(peer: socket.socket, process: Process, fds: tuple[int, ...]) -> int:
     """Ask for the process; return its terminal's master side, -1 if it has none."""
     request = wire.Exec(process=process)
     try:
@@ -116,7 +116,7 @@ class _Session:
         terminal = None
         try:
             if self._config.tty:
-                self._console = _start(self._peer, self._process, ())
+                self._console = start_process(self._peer, self._process, ())
                 terminal = self._enter_terminal()
                 self._stdio.connect_terminal(self._console, open_stdin=self._config.open_stdin)
             else:
@@ -141,7 +141,7 @@ class _Session:
     def _start_with_pipes(self) -> None:
         ours, theirs = ContainerStdio.make_pipes(open_stdin=self._config.open_stdin)
         try:
-            _start(self._peer, self._process, (theirs.stdin, theirs.stdout, theirs.stderr))
+            start_process(self._peer, self._process, (theirs.stdin, theirs.stdout, theirs.stderr))
         except BaseException:
             _close(ours)
             raise
