@@ -26,6 +26,12 @@ from proa.runtime.security import capabilities, userdb
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _UNLIMITED = 2**64 - 1
 
+_identities: dict[tuple[str, tuple[str, ...], tuple[str, ...]], userdb.UserIdentity] = {}
+"""Users of containers that have not touched /etc, by what the layers alone decide; layers never
+change."""
+
+_MOST_IDENTITIES = 64
+
 
 def resolve_command(config: ContainerConfig, defaults: ContainerDefaults) -> tuple[str, ...]:
     """Return the argument vector.
@@ -69,21 +75,30 @@ def resolve_user(
 
     Args:
         user: ``name|uid[:group|gid]``, empty for root.
-        directories: the container's root as a stack, uppermost first.
+        directories: the container's root as a stack: its writable directory, then the layers.
         group_add: supplementary groups by name or number.
 
     Raises:
         NotFound: no such user or group in the image.
         Invalid: the words cannot be a user.
     """
+    key = (user, tuple(directories[1:]), tuple(group_add))
+    untouched = not os.path.lexists(f"{directories[0]}/etc")
+    if untouched and key in _identities:
+        return _identities[key]
     with LayeredView(directories) as view:
         files = [_open(view, path) for path in ("/etc/passwd", "/etc/group")]
         try:
-            return userdb.resolve(user, files[0], files[1], group_add)
+            identity = userdb.resolve(user, files[0], files[1], group_add)
         finally:
             for fd in files:
                 if fd is not None:
                     os.close(fd)
+    if untouched:
+        if len(_identities) >= _MOST_IDENTITIES:
+            _identities.clear()
+        _identities[key] = identity
+    return identity
 
 
 def _open(view: LayeredView, path: str) -> int | None:

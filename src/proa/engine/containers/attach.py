@@ -37,7 +37,7 @@ def attach(
     record = get(context, reference)
     if record.state.status == "paused":
         raise Conflict(f"container {record.id[:12]} is paused", "unpause it first")
-    peer = control.connect(context.layout, record.id)
+    peer = control.reach(context.layout, record.id)
     if record.state.status != "running" or peer is None:
         if peer is not None:
             peer.close()

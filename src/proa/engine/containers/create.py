@@ -69,9 +69,22 @@ def create(
 
 
 def prepare(
-    context: Context, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
+    context: Context,
+    config: ContainerConfig,
+    *,
+    name: str = "",
+    pull: Pull = "missing",
+    state: ContainerState | None = None,
 ) -> Prepared:
-    """Make a container and keep its directory locked, for whoever starts it at once."""
+    """Make a container and keep its directory locked, for whoever starts it at once.
+
+    Args:
+        context: the engine.
+        config: what is asked for.
+        name: empty: a generated one.
+        pull: whether to look for the image in a registry.
+        state: to begin with; None: created.
+    """
     require_root()
     image = find_image(context, config, pull)
     warnings = check_platform(image, config)
@@ -96,7 +109,7 @@ def prepare(
         image_id=image.id,
         created_at_ns=time.time_ns(),
         config=config,
-        state=ContainerState(),
+        state=state or ContainerState(),
         userns_base=userns_base,
         path=arguments[0],
         args=arguments[1:],

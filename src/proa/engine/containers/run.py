@@ -19,6 +19,7 @@ from proa.engine.containers.streams import Streams, duplicate, present
 from proa.engine.context import Context
 from proa.engine.ipc import connect, host, wire
 from proa.engine.model import ContainerRecord
+from proa.engine.supervisor.journal import starting_state
 from proa.engine.supervisor.sleeping import SleepingSupervisor
 from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal
@@ -135,7 +136,7 @@ def run_here(
 ) -> RunOutcome:
     """Create a container and supervise it in this worker; ``attachment`` is taken over."""
     try:
-        prepared = prepare(context, config, name=name, pull=pull)
+        prepared = prepare(context, config, name=name, pull=pull, state=starting_state())
     except BaseException:
         attachment.close()
         raise

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import time
 
 from proa.engine.ipc import wire
 from proa.engine.layout import Layout, SocketPath
 from proa.errors import Internal, Unavailable, from_os_error
+
+_PATIENCE_S = 0.25
 
 
 def connect(layout: Layout, container_id: str) -> socket.socket | None:
@@ -27,6 +30,19 @@ def connect(layout: Layout, container_id: str) -> socket.socket | None:
         message = f"cannot reach the supervisor of container {container_id[:12]}"
         raise from_os_error(error, message) from error
     return peer
+
+
+def reach(layout: Layout, container_id: str) -> socket.socket | None:
+    """As :func:`connect`, for a container that is recorded as running.
+
+    A supervisor records that its container runs a moment before it listens; that is waited for.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        peer = connect(layout, container_id)
+        if peer is not None or time.monotonic() > deadline:
+            return peer
+        time.sleep(0.002)
 
 
 def ask(peer: socket.socket, request: wire.ControlRequest, fds: tuple[int, ...] = ()) -> int | None:

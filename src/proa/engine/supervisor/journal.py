@@ -38,6 +38,7 @@ class Journal:
         self.record = record
         self._state = context.state
         self._durable = not record.config.auto_remove
+        self._announced = False
 
     @property
     def status(self) -> Status:
@@ -55,6 +56,7 @@ class Journal:
             restart_count=restart_count,
             health=health,
         )
+        self._announced = True
         self._write(state, [self._event("start", {})])
 
     def not_started(self, error: BaseException) -> None:
@@ -63,6 +65,9 @@ class Journal:
             self.forget()
             return
         before = self.record.state
+        if before.status == "running" and not self._announced:
+            # ``run`` records its containers as running before they do.
+            before = ContainerState()
         status: Status = "created" if before.started_at_ns == 0 else "exited"
         state = msgspec.structs.replace(
             before, status=status, init=ProcessIdentity(), exit_code=exit_code_of(error),
@@ -80,7 +85,9 @@ class Journal:
         """The container's init has ended; the record of one that is to vanish is deleted."""
         if end.oom_killed:
             self.event("oom")
-        events = [self._event("die", {"exitCode": str(end.code)})]
+        events = [] if self._announced else [self._event("start", {})]
+        self._announced = True
+        events.append(self._event("die", {"exitCode": str(end.code)}))
         if stopped_by_user and not restarting:
             events.append(self._event("stop", {}))
         if not self._durable and not restarting:
@@ -156,6 +163,15 @@ class Journal:
             actor_id=record.id,
             attributes={"image": record.config.image, "name": record.name, **attributes},
         )
+
+
+def starting_state() -> ContainerState:
+    """State of a container that this process is about to start: its death will be noticed."""
+    return ContainerState(
+        status="running",
+        supervisor=_identify(os.getpid(), procfs.read_boot_id()),
+        started_at_ns=time.time_ns(),
+    )
 
 
 def _identify(pid: int, boot_id: str) -> ProcessIdentity:

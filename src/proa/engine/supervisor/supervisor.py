@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STOP_TIMEOUT_S = 10.0
 
+BRIEF_S = 0.001
+"""How long a container that leaves nothing may run before anybody is told."""
+
 
 class Supervisor:
     """Runs one container in this process; see the module for the order of things."""
@@ -84,6 +87,7 @@ class Supervisor:
         self._stopped_by_user = False
         self._restart_wanted = False
         self._relaunch_timer: Timer | None = None
+        self._announce_timer: Timer | None = None
         self._health: HealthMonitor | None = None
         self._end: ExitStatus | None = None
         self._detached = False
@@ -106,13 +110,16 @@ class Supervisor:
         """
         try:
             self._open_log()
-            warnings, sandbox = self._start_process()
+            warnings = self._start_process()
             self.stdio.attach(
                 attachment, leader=True, detach_keys=detach_keys, on_detach=self._let_client_go
             )
+            brief = self._may_be_brief(attachment)
             attachment = Attachment()
-            self._clients.listen(self._context.layout.control(self._journal.record.id))
-            self._record_start(sandbox)
+            if brief:
+                self._announce_timer = self._loop.call_later(BRIEF_S, self._announce)
+            else:
+                self._announce()
         except BaseException as error:
             attachment.close()
             self.stdio.close()
@@ -289,7 +296,7 @@ class Supervisor:
     def _new_stdio(self) -> ContainerStdio:
         return ContainerStdio(self._loop, self._log, self._finish_when_settled)
 
-    def _start_process(self) -> tuple[tuple[str, ...], Sandbox]:
+    def _start_process(self) -> tuple[str, ...]:
         spec, warnings = compose_sandbox(self._context, self._journal.record, self._image)
         isolation = self._context.isolation(self._config.isolation)
         on_network = self._network.prepare()
@@ -312,9 +319,29 @@ class Supervisor:
         self._sandbox = sandbox
         self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
         self._network.serve()
-        return (*warnings, *sandbox.warnings), sandbox
+        return (*warnings, *sandbox.warnings)
 
-    def _record_start(self, sandbox: Sandbox) -> None:
+    def _may_be_brief(self, attachment: Attachment) -> bool:
+        """Whether nobody can miss the announcement of a container that ends at once.
+
+        Its record says that it runs, its own client waits for nothing but the end, and it leaves
+        no record: a socket and a state for a millisecond would only cost time.
+        """
+        return (
+            self._config.auto_remove
+            and attachment != Attachment()
+            and self._config.health is None
+            and self._image.config.config.healthcheck is None
+        )
+
+    def _announce(self) -> None:
+        """Answer to clients from now on, and record that the container runs."""
+        self._announce_timer = None
+        self._clients.listen(self._context.layout.control(self._journal.record.id))
+        self._record_start()
+
+    def _record_start(self) -> None:
+        sandbox = self.get_running()
         config, image_check = self._config.health, self._image.config.config.healthcheck
         if config is not None or image_check is not None:
             from proa.engine.supervisor.health import monitor
@@ -331,6 +358,9 @@ class Supervisor:
         sandbox = self.get_running()
         self._loop.remove(sandbox.init.pidfd)
         end = sandbox.init.wait()
+        if self._announce_timer is not None:
+            self._announce_timer.cancel()
+            self._announce_timer = None
         if self._health is not None:
             self._health.close()
             self._health = None
@@ -372,8 +402,8 @@ class Supervisor:
         self.stdio = self._new_stdio()
         self._end = None
         try:
-            _, sandbox = self._start_process()
-            self._record_start(sandbox)
+            self._start_process()
+            self._record_start()
             if self._restart_wanted:
                 self._restart_wanted = False
                 self._journal.event("restart")
