@@ -63,8 +63,9 @@ def _mounts() -> Iterator[str]:
 def _cgroups() -> Iterator[str]:
     for base in _cgroup_mounts():
         for path in _proa_groups(base):
-            # The parent that all containers share stays, as Docker's /docker does.
-            if os.path.basename(path) not in ("proa", "proa.slice"):
+            # What all containers share stays: the parent, as Docker's /docker does, and the group
+            # of the default device list below it.
+            if os.path.basename(path) not in ("proa", "proa.slice", "@devices"):
                 yield f"cgroup {path}"
 
 
