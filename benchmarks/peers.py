@@ -22,6 +22,8 @@ from benchmarks.measure import MeasurementError
 PROBE = ("sh", "-c", "echo $((6*7)); exit 7")
 _START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 30.0
+WITHOUT_NETWORK = ("--bridge=none", "--iptables=false", "--ip6tables=false")
+"""dockerd's options for leaving the machine's network alone."""
 
 
 class Peer:
@@ -176,7 +178,7 @@ class Docker(Peer):
 
     name = "docker"
 
-    def __init__(self, archive: str, base: str) -> None:
+    def __init__(self, archive: str, base: str, network: Sequence[str] = WITHOUT_NETWORK) -> None:
         os.makedirs(base)
         self._socket = f"unix://{base}/docker.sock"
         self._client = [_docker_client(), "--host", self._socket]
@@ -188,9 +190,7 @@ class Docker(Peer):
                 f"--data-root={base}/root",
                 f"--exec-root={base}/exec",
                 f"--pidfile={base}/pid",
-                "--bridge=none",
-                "--iptables=false",
-                "--ip6tables=false",
+                *network,
             ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -223,6 +223,10 @@ class Docker(Peer):
     def run_argv(self, *command: str) -> list[str]:
         """As :meth:`Peer.run_argv`."""
         return [*self._client, "run", "--rm", "--network=none", "busybox", *command]
+
+    def bridged_argv(self, *command: str) -> list[str]:
+        """As :meth:`run_argv`, on the default bridge of a daemon that has one."""
+        return [*self._client, "run", "--rm", "busybox", *command]
 
     def detached_argv(self) -> list[str]:
         """Return the argv that starts an idle container."""
