@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import termios
 
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.streams import Streams, present
@@ -45,22 +44,13 @@ def attach(
     with peer:
         request = wire.Attach(fds=present(streams), detach_keys=streams.detach_keys)
         roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
-        terminal = _raw_terminal(streams) if record.config.tty else None
+        terminal = ClientTerminal.find(streams.stdin_fd) if record.config.tty else None
         try:
             control.ask(peer, request, tuple(fd for fd in roles if fd >= 0))
             return _Attached(peer, terminal, sig_proxy=sig_proxy).wait()
         finally:
             if terminal is not None:
                 terminal.restore()
-
-
-def _raw_terminal(streams: Streams) -> ClientTerminal | None:
-    if streams.stdin_fd < 0:
-        return None
-    try:
-        return ClientTerminal(streams.stdin_fd)
-    except termios.error:
-        return None
 
 
 class _Attached:

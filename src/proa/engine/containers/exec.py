@@ -151,11 +151,8 @@ class _Session:
 
     def _enter_terminal(self) -> ClientTerminal | None:
         """Put the caller's terminal into raw mode and follow its size."""
-        if self._streams.stdin_fd < 0:
-            return None
-        try:
-            terminal = ClientTerminal(self._streams.stdin_fd)
-        except termios.error:
+        terminal = ClientTerminal.find(self._streams.stdin_fd)
+        if terminal is None:
             return None
         self._resize(terminal)
         worker = host.current

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import termios
 import time
 
 from proa.engine.config import ContainerConfig, Pull
@@ -194,7 +193,8 @@ def _supervise(
     on_started: OnStarted | None,
 ) -> tuple[int, tuple[str, ...]]:
     supervisor = SleepingSupervisor(context, prepared.record, prepared.image, prepared.lock)
-    terminal = None if detach else _raw_terminal(prepared.record.config, attachment)
+    wants_terminal = prepared.record.config.tty and not detach
+    terminal = ClientTerminal.find(attachment.stdin) if wants_terminal else None
     try:
         warnings = (*prepared.warnings, *supervisor.launch(attachment, detach_keys))
         if on_started is not None:
@@ -217,15 +217,6 @@ def _supervise(
             terminal.restore()
     worker.defer(supervisor.tear_down)
     return code, warnings
-
-
-def _raw_terminal(config: ContainerConfig, attachment: Attachment) -> ClientTerminal | None:
-    if not config.tty or attachment.stdin < 0:
-        return None
-    try:
-        return ClientTerminal(attachment.stdin)
-    except termios.error:
-        return None
 
 
 def _take(context: Context, container_id: str) -> tuple[ContainerRecord, int]:

@@ -44,6 +44,16 @@ class ClientTerminal:
             os.close(self._fd)
             raise
 
+    @classmethod
+    def find(cls, fd: int) -> ClientTerminal | None:
+        """Return the terminal of ``fd`` in raw mode; None if it is none (also for -1)."""
+        if fd < 0:
+            return None
+        try:
+            return cls(fd)
+        except termios.error:
+            return None
+
     def size(self) -> tuple[int, int]:
         """Return rows and columns."""
         rows, columns, _, _ = _WINDOW.unpack(

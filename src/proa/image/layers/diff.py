@@ -64,7 +64,7 @@ class _Packer:
             path = pending.pop()
             fd = _open_below(top_fd, path)
             try:
-                if _is_opaque(fd):
+                if whiteout.is_opaque(fd):
                     marker = path + whiteout.OPAQUE_MARKER
                     self._writer.add(Entry(marker, tar.REGULAR, mode=0))
                 names = sorted(os.fsencode(name) for name in os.listdir(fd))
@@ -156,10 +156,3 @@ def _open_below(top_fd: int, path: bytes) -> int:
                 os.close(fd)
             fd = below
     return fd
-
-
-def _is_opaque(fd: int) -> bool:
-    try:
-        return os.getxattr(fd, whiteout.OPAQUE_XATTR) == whiteout.OPAQUE_VALUE
-    except OSError:
-        return False  # no such attribute, or a filesystem without any

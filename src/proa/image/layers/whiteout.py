@@ -9,6 +9,7 @@ file named ``.wh.x`` cannot be expressed in a layer at all.
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import Literal
 
@@ -46,3 +47,12 @@ def classify(name: bytes) -> tuple[Kind, bytes]:
 def is_whiteout(mode: int, rdev: int) -> bool:
     """Say whether a file with this ``st_mode`` and ``st_rdev`` is a whiteout on disk."""
     return stat.S_ISCHR(mode) and rdev == DEVICE
+
+
+def is_opaque(directory: int) -> bool:
+    """Say whether a layer's directory (any descriptor, also O_PATH) hides what is below it."""
+    try:
+        return os.getxattr(f"/proc/self/fd/{directory}", OPAQUE_XATTR) == OPAQUE_VALUE
+    except OSError:
+        # No such attribute, or a filesystem without any.
+        return False

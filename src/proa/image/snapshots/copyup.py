@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import stat
 
+from proa.image.layers import whiteout
 from proa.image.snapshots.view import LayeredView
 
-_OWN_XATTRS = ("user.overlay.", "trusted.overlay.")
 _COPY_BYTES = 1 << 30
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -64,7 +64,7 @@ def _merged_names(sources: list[int]) -> dict[str, list[int]]:
 def _copy_entry(name: str, holders: list[int], target: int) -> None:
     info = os.stat(name, dir_fd=holders[0], follow_symlinks=False)
     kind = stat.S_IFMT(info.st_mode)
-    if kind == stat.S_IFCHR and info.st_rdev == 0:
+    if whiteout.is_whiteout(info.st_mode, info.st_rdev):
         return
     if kind == stat.S_IFDIR:
         os.mkdir(name, 0o700, dir_fd=target)
@@ -94,16 +94,9 @@ def _open_below(name: str, holders: list[int]) -> list[int]:
         if not stat.S_ISDIR(info.st_mode):
             break
         opened.append(os.open(name, os.O_PATH | _DIRECTORY, dir_fd=fd))
-        if _is_opaque(opened[-1]):
+        if whiteout.is_opaque(opened[-1]):
             break
     return opened
-
-
-def _is_opaque(directory: int) -> bool:
-    try:
-        return os.getxattr(f"/proc/self/fd/{directory}", "user.overlay.opaque") == b"y"
-    except OSError:
-        return False
 
 
 def _copy_file(name: str, source_dir: int, target: int) -> None:
@@ -127,6 +120,6 @@ def _copy_attributes(source: int, target: int) -> None:
     os.fchown(target, info.st_uid, info.st_gid)
     os.fchmod(target, stat.S_IMODE(info.st_mode))
     for name in os.listxattr(source):
-        if not name.startswith(_OWN_XATTRS):
+        if not name.startswith(whiteout.OVERLAY_XATTRS):
             os.setxattr(target, name, os.getxattr(source, name))
     os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))

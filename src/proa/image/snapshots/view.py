@@ -15,7 +15,8 @@ import os
 import stat
 from collections.abc import Sequence
 
-_OPAQUE_XATTR = "user.overlay.opaque"
+from proa.image.layers import whiteout
+
 _MAX_LINKS = 40
 """As the kernel's limit (path_resolution(7))."""
 
@@ -131,10 +132,6 @@ def _lookup(directory: int, name: str) -> os.stat_result | None:
         return None
 
 
-def _is_whiteout(info: os.stat_result) -> bool:
-    return stat.S_ISCHR(info.st_mode) and info.st_rdev == 0
-
-
 def _read_link(level: list[int], name: str) -> str | None:
     for fd in level:
         info = _lookup(fd, name)
@@ -154,27 +151,24 @@ def _merge(level: list[int], name: str, path: str) -> list[int]:
         if not stat.S_ISDIR(info.st_mode):
             # A whiteout or another kind of file hides what is below.
             if not merged:
-                number = errno.ENOENT if _is_whiteout(info) else errno.ENOTDIR
+                number = (
+                    errno.ENOENT
+                    if whiteout.is_whiteout(info.st_mode, info.st_rdev)
+                    else errno.ENOTDIR
+                )
                 raise OSError(number, os.strerror(number), path)
             break
         child = os.open(name, _DIRECTORY, dir_fd=fd)
         merged.append(child)
-        if _is_opaque(child):
+        if whiteout.is_opaque(child):
             break
     if not merged:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     return merged
 
 
-def _is_opaque(directory: int) -> bool:
-    try:
-        return os.getxattr(f"/proc/self/fd/{directory}", _OPAQUE_XATTR) == b"y"
-    except OSError:
-        return False
-
-
 def _open_regular(directory: int, name: str, path: str, info: os.stat_result) -> int:
-    if _is_whiteout(info):
+    if whiteout.is_whiteout(info.st_mode, info.st_rdev):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if stat.S_ISDIR(info.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)

@@ -14,7 +14,6 @@ from typing import Literal
 import msgspec
 
 from proa.engine.compose.files import NAMES
-from proa.engine.containers.archive.pack import is_opaque
 from proa.engine.containers.archive.roots import open_stack
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.query import find_image
@@ -136,7 +135,7 @@ class _Comparison:
         try:
             replaced: Changes = []
             merged = _merge(lowers, name)
-            if merged and is_opaque(fd):
+            if merged and whiteout.is_opaque(fd):
                 replaced = [
                     _change("D", path + b"/" + gone)
                     for gone in _names(merged)
@@ -180,7 +179,7 @@ def _merge(lowers: Sequence[int], name: bytes) -> list[int]:
         if not stat.S_ISDIR(status.st_mode):
             break
         merged.append(os.open(name, _DIRECTORY, dir_fd=fd))
-        if is_opaque(merged[-1]):
+        if whiteout.is_opaque(merged[-1]):
             break
     return merged
 

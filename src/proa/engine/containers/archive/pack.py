@@ -199,7 +199,7 @@ def _open_level(stack: Sequence[int], path: bytes) -> list[int]:
                     below.append(os.open(name, _DIRECTORY, dir_fd=fd))
                 except (FileNotFoundError, NotADirectoryError):
                     continue
-                if len(stack) > 1 and is_opaque(below[-1]):
+                if len(stack) > 1 and whiteout.is_opaque(below[-1]):
                     break
         finally:
             for fd in level:
@@ -224,11 +224,3 @@ def _visible(level: Sequence[int]) -> dict[bytes, int]:
                     continue
             found[name] = fd
     return found
-
-
-def is_opaque(fd: int) -> bool:
-    """Whether a directory (O_PATH) of a layer hides what is below it."""
-    try:
-        return os.getxattr(f"/proc/self/fd/{fd}", whiteout.OPAQUE_XATTR) == whiteout.OPAQUE_VALUE
-    except OSError:
-        return False
