@@ -26,6 +26,7 @@ NOUNS = {
 }
 
 COMMANDS = {
+    "completion": "proa.cli.shells.completion",
     "container attach": "proa.cli.container.attach",
     "container commit": "proa.cli.container.commit",
     "container cp": "proa.cli.container.cp",

@@ -1,0 +1,1 @@
+"""What shells and manuals get: completion scripts and manual pages, from the commands' tables."""
