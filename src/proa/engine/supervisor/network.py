@@ -29,6 +29,7 @@ from proa.engine.supervisor.loop import READ, Loop, Timer
 from proa.errors import ProaError, from_os_error
 from proa.image.model import Image
 from proa.network import portmap
+from proa.network.dns.server import DnsServer
 from proa.network.egress import ContainerEgress
 from proa.network.firewall import Firewall, PortTarget
 from proa.network.model import Attachment, Network, Rates, SandboxRequest
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from proa.linux.netlink.nflog import PacketLog
     from proa.linux.netlink.socket import Netlink
     from proa.network.dns.resolver import Resolver
-    from proa.network.dns.server import DnsServer
 
 _RESTORE_DELAY_S = 0.05
 """After a flush: whoever flushes usually loads something at once; let that go first."""
@@ -316,8 +316,6 @@ class ContainerNetwork:
             return
         if not files.uses_resolver(self._record.config, list(self._networks.values())):
             return
-        from proa.network.dns.server import DnsServer
-
         try:
             self._dns = DnsServer(self._loop, self._sandbox.netns_fd, self._ask)
         except OSError as error:
