@@ -316,9 +316,7 @@ def measure_memory(setting: Setting) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         raise MeasurementError(done.stderr[-300:])
-    _judge(
-        setting, "pull-memory", int(done.stdout) / 1024, 200, at_most=True, unit=" MiB"
-    )
+    _judge(setting, "pull-memory", int(done.stdout) / 1024, 200, at_most=True, unit=" MiB")
 
 
 def _table(setting: Setting, title: str, cases: list[Case]) -> dict[str, float]:

@@ -24,11 +24,11 @@ from proa.errors import Invalid
 _NOTHING = object()
 
 
-class _Break(Exception):  # noqa: N818 - control flow, not an error
+class _Break(Exception):
     pass
 
 
-class _Continue(Exception):  # noqa: N818
+class _Continue(Exception):
     pass
 
 
