@@ -240,7 +240,8 @@ table inet t1 {
 	chain pre {
 		type nat hook prerouting priority dstnat; policy accept;
 		meta nfproto ipv4 ip daddr 127.0.0.0/8 return
-		meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @ports
+		meta nfproto ipv4 fib daddr type local \
+			dnat ip to meta l4proto . ip daddr . th dport map @ports
 	}
 
 	chain forward {
