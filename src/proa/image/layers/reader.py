@@ -59,7 +59,7 @@ class TarReader:
         while block := self._next_header():
             entry = tar.parse_header(block, self._what)
             kind = entry.kind
-            if kind in (tar.PAX_NEXT, tar.PAX_GLOBAL, tar.GNU_LONG_NAME, tar.GNU_LONG_LINK):
+            if kind in tar.EXTENSIONS:
                 # Together: a chain of headers for one entry is as large as one large header.
                 extension_bytes += entry.size
                 data = self._read_extension(entry, extension_bytes)
@@ -120,10 +120,16 @@ class TarReader:
     def _complete(self, entry: Entry, block: bytes, extended: Extended | None) -> None:
         if extended:
             extended.apply(entry)
+        if entry.kind == REGULAR and extended is None:
+            if entry.size < 0:
+                raise self._negative()
+            self._left = entry.size
+            self._padding = -entry.size % BLOCK_BYTES
+            return
         if not tar.has_data(entry.kind):
             entry.size = entry.real_size = 0
         if entry.size < 0:
-            raise Corrupt(f"{self._what} has an entry of negative size")
+            raise self._negative()
         stored = entry.size
         if entry.kind == tar.GNU_SPARSE:
             sparse.read_old_map(entry, block, self.stream.read_block, self._what, self._limits)
@@ -134,6 +140,9 @@ class TarReader:
             sparse.read_pax_map(entry, extended, self.stream.read_block, self._what, self._limits)
         self._left = entry.size
         self._padding = -stored % BLOCK_BYTES
+
+    def _negative(self) -> Corrupt:
+        return Corrupt(f"{self._what} has an entry of negative size")
 
     def _read_extension(self, entry: Entry, total_bytes: int) -> bytes:
         limit = self._limits.extended_header_bytes
