@@ -131,8 +131,10 @@ class Step(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """One line: the call with its arguments and what is tolerated."""
-        words = ", ".join(_describe_argument(argument) for argument in self.args)
-        line = f"{self.name}: {self.syscall}({words})"
+        words = [_describe_argument(argument) for argument in self.args]
+        if self.syscall == "execve":
+            words[2:] = [_describe_environment(argument) for argument in self.args[2:]]
+        line = f"{self.name}: {self.syscall}({', '.join(words)})"
         if self.into:
             line += f" -> slot {self.into}"
         if self.tolerate_all:
@@ -306,6 +308,13 @@ class _Data:
         self.data += fields
         self.data += bytes(-len(fields) % 8)
         return start
+
+
+def _describe_environment(argument: Argument) -> str:
+    """Names only: values may be secrets."""
+    if type(argument) is not Vector:
+        return _describe_argument(argument)
+    return f"[{' '.join(_describe_argument(item.partition(b'=')[0]) for item in argument.items)}]"
 
 
 def _describe_argument(argument: Argument) -> str:

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from proa import log
 from proa.errors import Invalid
 from proa.runtime.plan import (
     ENTRY_BYTES,
@@ -85,6 +86,8 @@ class Arena:
             for place in segment.relocations:
                 (distance,) = _QWORD.unpack_from(code, place)
                 _QWORD.pack_into(memory, offset + place, distance + address)
+            if log.is_enabled():
+                self._show(segment)
             self._segments.append(segment)
             self._offsets.append(offset)
             offset = end
@@ -153,6 +156,12 @@ class Arena:
     def close(self) -> None:
         """Unmap. Only after the child has executed or ended."""
         self._memory.close()
+
+    def _show(self, segment: Segment) -> None:
+        """Tell what is about to be done, with the numbers that failures have."""
+        number = sum(len(earlier.steps) for earlier in self._segments)
+        for index, step in enumerate(segment.steps, number):
+            log.debug("runtime.plan", segment=segment.name, number=index, step=step.describe())
 
     def _locate(self, offset: int) -> tuple[int, Step]:
         """The step whose entry lies at an offset; in a jump entry, the last step before it."""
