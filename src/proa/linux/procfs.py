@@ -38,6 +38,11 @@ def read_boot_id() -> str:
     return _read("/proc/sys/kernel/random/boot_id").strip().decode("ascii")
 
 
+def read_max_open_files() -> int:
+    """The greatest RLIMIT_NOFILE that the kernel takes from anybody (proc_sys_fs(5), nr_open)."""
+    return int(_read("/proc/sys/fs/nr_open"))
+
+
 def read_status(pid: int | str) -> dict[str, str]:
     """``/proc/PID/status`` as a mapping of its labels.
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import resource
 from collections.abc import Sequence
 
-from proa.linux import capability
+from proa.errors import Invalid
+from proa.linux import capability, procfs
 from proa.oci.spec import POSIXRlimit
 
 NUMBERS = {
@@ -42,6 +43,9 @@ def effective_limits(
 
     Returns:
         ``(number, soft, hard)`` of each limit, and the numbers whose hard limit must be raised.
+
+    Raises:
+        Invalid: no process of this kernel can have that many open files.
     """
     values = []
     raised = []
@@ -49,6 +53,8 @@ def effective_limits(
         number = NUMBERS[limit.type]
         soft, hard = limit.soft, limit.hard
         own = _unsigned(resource.getrlimit(number)[1])
+        if number == NUMBERS["RLIMIT_NOFILE"]:
+            _check_open_files(hard)
         if hard > own:
             if _may_raise():
                 raised.append(number)
@@ -72,6 +78,16 @@ def raise_limits(pid: int, values: Sequence[tuple[int, int, int]], numbers: Sequ
             soft, _ = resource.prlimit(pid, number)
             wanted = resource.RLIM_INFINITY if hard == UNLIMITED else hard
             resource.prlimit(pid, number, (soft, wanted))
+
+
+def _check_open_files(hard: int) -> None:
+    most = procfs.read_max_open_files()
+    if hard > most:
+        asked = "unlimited" if hard == UNLIMITED else str(hard)
+        raise Invalid(
+            f"--ulimit nofile={asked} is more than this kernel holds",
+            f"give at most {most}, or raise the sysctl fs.nr_open",
+        )
 
 
 def _unsigned(value: int) -> int:

@@ -20,6 +20,7 @@ DEFAULT_PIDS_LIMIT = 4096
 """Enough for any server, far below what exhausts a host's pids; ``--pids-limit -1`` lifts it."""
 
 CPU_PERIOD_US = 100_000
+_MAX_BYTES = (1 << 63) - 1
 
 
 def compose_resources(limits: Resources) -> LinuxResources:
@@ -45,7 +46,8 @@ def _memory(limits: Resources) -> LinuxMemory | None:
         return None
     if not (limits.memory_bytes or limits.memory_reservation_bytes or limits.oom_kill_disable):
         return None
-    swap = limits.memory_swap_bytes or 2 * limits.memory_bytes
+    # Docker's default; of half the kernel's greatest size on, twice as much is no size any more.
+    swap = limits.memory_swap_bytes or min(2 * limits.memory_bytes, _MAX_BYTES)
     if 0 < swap < limits.memory_bytes:
         raise Invalid(
             f"--memory-swap {swap} is smaller than --memory {limits.memory_bytes}",
@@ -123,7 +125,9 @@ def _throttle(device: ThrottleDevice) -> LinuxThrottleDevice:
     try:
         info = os.stat(device.path)
     except OSError as error:
-        raise from_os_error(error, f"cannot limit the device {device.path}") from error
+        raise from_os_error(
+            error, f"cannot limit the device {device.path}", "name a disk, e.g. /dev/sda"
+        ) from error
     if not stat.S_ISBLK(info.st_mode):
         raise Invalid(f"{device.path} is not a block device", "name a disk, e.g. /dev/sda")
     return LinuxThrottleDevice(

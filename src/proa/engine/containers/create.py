@@ -25,7 +25,7 @@ from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, Unavailable, from_os_error
+from proa.errors import Forbidden, NotFound, Unavailable, Unsupported, from_os_error
 from proa.fs import tree
 from proa.image.model import Image
 from proa.network.egress import parse_egress
@@ -90,6 +90,7 @@ def prepare(
     warnings = check_platform(image, config)
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
+    _refuse_devices(config)
     config = volumes.resolve(context, config, image)
     compose_resources(config.resources)
     validate_log_config(config.log)
@@ -156,6 +157,21 @@ def require_root() -> None:
     if os.geteuid() != 0:
         raise Forbidden(
             "containers can only be run by root in this version", "use sudo, or a root shell"
+        )
+
+
+def _refuse_devices(config: ContainerConfig) -> None:
+    """A container that lacks the device it was given would be found out only by its program.
+
+    Raises:
+        Unsupported: devices of the host, or rules for them, were asked for.
+    """
+    wanted = [f"--device {device.host_path}" for device in config.devices]
+    wanted += [f"--device-cgroup-rule '{rule}'" for rule in config.device_cgroup_rules]
+    if wanted:
+        raise Unsupported(
+            f"{wanted[0]}: devices of the host are not part of this version",
+            "leave it out; null, zero, full, random, urandom and tty are there",
         )
 
 
