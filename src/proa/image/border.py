@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from proa.errors import from_os_error
+from proa.errors import Corrupt, from_os_error
 
 
 class Border:
     """Context manager: an ``OSError`` inside leaves as a :class:`~proa.errors.ProaError`.
 
-    ``doing`` is what cannot be done, e.g. ``cannot unpack layer sha256:...``.
+    ``doing`` is what cannot be done, e.g. ``cannot unpack layer sha256:...``. ``damaged`` says what
+    to do about data that is not what it should be, where the error itself does not.
     """
 
-    __slots__ = ("doing",)
+    __slots__ = ("damaged", "doing")
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, damaged: str = "") -> None:
         """Name what is done inside."""
         self.doing = doing
+        self.damaged = damaged
 
     def __enter__(self) -> None:
         return None
@@ -30,3 +32,5 @@ class Border:
     ) -> None:
         if isinstance(error, OSError):
             raise from_os_error(error, self.doing) from error
+        if isinstance(error, Corrupt) and not error.hint:
+            error.hint = self.damaged

@@ -91,7 +91,7 @@ def store_layer(
     """
     codec, chunks = peek(chunks)
     with (
-        Border(f"cannot import {what}"),
+        Border(f"cannot import {what}", damaged="get the archive again, or make it again"),
         snapshots.scratch() as fs_path,
         content.ingest() as ingest,
     ):

@@ -28,8 +28,8 @@ def load_archive(
 ) -> list[FoundImage]:
     """Take in every image of an archive; arguments and errors as ``ImageStore.load``."""
     intake = Intake(content, limits=limits, progress=progress)
-    what = "the archive" if isinstance(source, int) else source
-    with Border(f"cannot load {what}"):
+    what = "the archive on standard input" if isinstance(source, int) else source
+    with Border(f"cannot load {what}", damaged="get the archive again, or save it again"):
         if isinstance(source, int):
             intake.read_tar(source, what)
         elif os.path.isdir(source):
