@@ -62,7 +62,9 @@ def test_a_terminal_is_a_terminal() -> None:
 
 
 def test_a_terminal_passes_control_c() -> None:
-    code = "print('ready', flush=True)\ntry: input()\nexcept KeyboardInterrupt: print('caught')"
+    code = (
+        "try:\n print('ready', flush=True)\n input()\nexcept KeyboardInterrupt:\n print('caught')"
+    )
     with Terminal([sys.executable, "-I", "-S", "-c", code]) as terminal:
         terminal.expect("ready")
         terminal.type("\x03")
