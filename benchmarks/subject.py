@@ -14,6 +14,7 @@ from benchmarks.measure import Command, MeasurementError
 from benchmarks.peers import PROBE
 from proa.engine.config import ContainerConfig
 from proa.engine.facade import Engine
+from proa.errors import ProaError
 
 IMAGE = "busybox"
 
@@ -52,7 +53,10 @@ class Subject:
         Raises:
             MeasurementError: the exit code or the output is wrong.
         """
-        result = self.engine.run(IMAGE, ("true",), network="none")
+        try:
+            result = self.engine.run(IMAGE, ("true",), network="none")
+        except ProaError as error:
+            raise MeasurementError(str(error)) from error
         if result.exit_code or result.stdout or result.stderr:
             raise MeasurementError(f"Engine.run() gave {result}")
 
