@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from benchmarks.measure import private_kb
 
 from tests.support import engines
 from tests.support.lan import HOST, HOST6, NEIGHBOUR, NEIGHBOUR6, await_true, lan, program
@@ -424,6 +425,39 @@ def test_a_restarted_container_keeps_its_address(net):
     net.proa.ok("restart", "-t", "0", "aa")
     assert net.address("aa") == before
     assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+
+
+def test_sleeping_supervisors_serve_their_networks(net):
+    net.proa.ok("network", "create", "web")
+    net.serve("aa", "--network", "web", "-p", "8080:80")
+    net.serve("bb", "--network", "web", "--egress", "none")
+    for _ in range(2):
+        await_true(lambda: _asleep(net), "the supervisors' sleep", 10)
+        assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+        with net.inside("bb") as inside:
+            # From outside the container nobody asks the supervisor but the question itself.
+            assert net.address("aa", "web") in inside(sys.executable, "-c", RESOLVE, "aa")
+        await_true(lambda: _asleep(net), "the supervisors' sleep", 10)
+        net.host("nft", "flush", "ruleset")
+        await_true(lambda: net.fetch(net.neighbour, f"http://{HOST}:8080/", 0.5) == "aa", "rules")
+    await_true(lambda: _asleep(net), "the supervisors' sleep", 10)
+    net.proa.ok("network", "connect", "bridge", "aa")
+    assert "eth1" in net.proa.ok("exec", "aa", "ip", "addr")
+    net.proa.ok("stop", "-t", "0", "aa")
+    net.serve("cc", "-p", "8080:80")
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "cc"
+
+
+RESOLVE = """
+import dnslib, sys
+raw = dnslib.DNSRecord.question(sys.argv[1]).send("127.0.0.11", 53, timeout=5)
+print(dnslib.DNSRecord.parse(raw).a.rdata)
+"""
+
+
+def _asleep(net):
+    found = engines.supervisors(net.proa)
+    return bool(found) and private_kb(found) < 100 * len(found)
 
 
 def _gateway(net, network):

@@ -48,6 +48,15 @@ class Reservation:
         self.mapping = mapping
         self._socket = holder
 
+    @classmethod
+    def adopt(cls, mapping: PortMapping, fd: int) -> Reservation:
+        """Take over a port that another process holds."""
+        return cls(mapping, socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """The descriptor that holds the port."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Give the port back. Idempotent."""
         self._socket.close()

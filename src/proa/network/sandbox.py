@@ -47,6 +47,10 @@ class NetworkSandbox:
         self._host: Netlink | None = None
         self._inside: Netlink | None = None
 
+    def adopt(self, attachments: Sequence[Attachment]) -> None:
+        """Know what another process connected."""
+        self.attachments = list(attachments)
+
     def connect_all(self, attachments: Sequence[Attachment]) -> None:
         """Raise the loopback interface and connect several networks.
 
@@ -126,6 +130,12 @@ class NetworkSandbox:
         if self.rates.out_bytes:
             for attachment in self.attachments:
                 bridge.unplug(self._host_netlink(), self._id, attachment.network)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close this process' descriptors; another process has its own. Idempotent."""
+        if self.netns_fd < 0:
+            return
         for nl in (self._host, self._inside):
             if nl is not None:
                 nl.close()

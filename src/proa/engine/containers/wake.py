@@ -21,8 +21,8 @@ def wake_here(worker: host.Host, context: Context, container_id: str) -> None:
     if not is_id(container_id):
         raise Invalid(f"{container_id[:80]!r} is no container id")
     try:
-        kept = hibernation.load(context.layout.container(container_id))
-        sleeper = Sleeper(kept.keeper)
+        held = hibernation.load(context.layout.container(container_id))
+        sleeper = Sleeper(held.keeper)
     except OSError as error:
         raise from_os_error(error, f"cannot wake container {container_id[:12]}") from error
     record = context.state.containers.find(container_id)
@@ -31,11 +31,11 @@ def wake_here(worker: host.Host, context: Context, container_id: str) -> None:
         return
     image = context.images.get(record.image_id)
     try:
-        kept = sleeper.copy(kept)
+        kept = sleeper.copy(held)
     except OSError as error:
         sleeper.close()
         raise from_os_error(error, f"cannot wake container {container_id[:12]}") from error
-    supervisor = SleepingSupervisor.resume(context, record, image, kept, sleeper)
+    supervisor = SleepingSupervisor.resume(context, record, image, held, kept, sleeper)
     supervisor.run_detached()
     if supervisor.asleep:
         supervisor.let_go()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import msgspec
 
@@ -22,6 +23,7 @@ from proa.engine.layout import Layout
 from proa.errors import Corrupt
 from proa.fs.atomicfile import save_file
 from proa.linux import process
+from proa.network.model import PortMapping
 from proa.runtime import keeper
 
 IDLE_S = 0.25
@@ -33,6 +35,47 @@ CALM_NS = 60_000_000_000
 
 _ADDRESS_BYTES = 107
 _SIGKILL = 9
+
+
+class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a keeper holds of a container's networks (-1: none).
+
+    Attributes:
+        netns: the network namespace.
+        watch: tells when somebody deletes rules.
+        datagrams, listener: the resolver's sockets.
+        denied: packets that the egress policy stopped.
+        ports: sockets that hold host ports, and what for.
+    """
+
+    netns: int
+    watch: int = -1
+    datagrams: int = -1
+    listener: int = -1
+    denied: int = -1
+    ports: tuple[tuple[int, PortMapping], ...] = ()
+
+    @property
+    def watched(self) -> tuple[int, ...]:
+        """The descriptors that something may arrive on."""
+        every = (self.watch, self.datagrams, self.listener, self.denied)
+        return tuple(fd for fd in every if fd >= 0)
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """All descriptors that are there."""
+        return (self.netns, *self.watched, *(fd for fd, _ in self.ports))
+
+    def copied(self, copy: Callable[[int], int]) -> KeptNetwork:
+        """The same with the descriptors that ``copy`` gives for these."""
+        return KeptNetwork(
+            netns=copy(self.netns),
+            watch=copy(self.watch),
+            datagrams=copy(self.datagrams),
+            listener=copy(self.listener),
+            denied=copy(self.denied),
+            ports=tuple((copy(fd), mapping) for fd, mapping in self.ports),
+        )
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +98,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr: int = -1
     console: int = -1
     devpts: int = -1
+    network: KeptNetwork | None = None
     restart_count: int = 0
     pending: dict[str, bytes] = {}
     idle_s: float = IDLE_S
@@ -67,7 +111,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             self.lock, self.control, self.init_pidfd, self.stdin, self.stdout, self.stderr,
             self.console, self.devpts,
         )  # fmt: skip
-        return tuple(fd for fd in every if fd >= 0)
+        network = self.network.fds if self.network is not None else ()
+        return (*(fd for fd in every if fd >= 0), *network)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -104,7 +149,8 @@ def become(layout: Layout, container_id: str, kept: Kept) -> None:
     Raises:
         OSError: this machine cannot; nothing has happened.
     """
-    watched = (kept.init_pidfd, kept.control, kept.stdout, kept.stderr)
+    network = kept.network.watched if kept.network is not None else ()
+    watched = (kept.init_pidfd, kept.control, kept.stdout, kept.stderr, *network)
     payload = container_id.encode()
     watch = keeper.Watch(
         fds=tuple(fd for fd in watched if fd >= 0),
@@ -143,12 +189,12 @@ class Sleeper:
             OSError: the keeper is gone.
         """
         names = ("lock", "control", "init_pidfd", "stdin", "stdout", "stderr", "console", "devpts")
-        held = {name: getattr(kept, name) for name in names}
-        copies = {
-            name: process.pidfd_getfd(self._pidfd, fd) if fd >= 0 else -1
-            for name, fd in held.items()
-        }
-        return msgspec.structs.replace(kept, **copies)
+        copies = {name: self._copy(getattr(kept, name)) for name in names}
+        network = kept.network.copied(self._copy) if kept.network is not None else None
+        return msgspec.structs.replace(kept, network=network, **copies)
+
+    def _copy(self, fd: int) -> int:
+        return process.pidfd_getfd(self._pidfd, fd) if fd >= 0 else -1
 
     def end(self) -> None:
         """The container has ended: its keeper is not needed any more."""

@@ -11,6 +11,7 @@ networks and ports change while the container runs.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,9 +26,12 @@ from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
 from proa.engine.state import Endpoint
+from proa.engine.supervisor.hibernation import KeptNetwork
 from proa.engine.supervisor.loop import READ, Loop, Timer
-from proa.errors import ProaError, from_os_error
+from proa.errors import Conflict, ProaError, from_os_error
 from proa.image.model import Image
+from proa.linux.netlink.nflog import PacketLog
+from proa.linux.netlink.socket import Netlink
 from proa.network import portmap
 from proa.network.dns.server import DnsServer
 from proa.network.egress import ContainerEgress
@@ -37,10 +41,9 @@ from proa.network.sandbox import NetworkSandbox
 
 if TYPE_CHECKING:
     from proa.engine.supervisor.names import ContainerNames
-    from proa.linux.netlink.nflog import PacketLog
-    from proa.linux.netlink.socket import Netlink
     from proa.network.dns.resolver import Resolver
 
+_PORT_PATIENCE_S = 0.25
 _RESTORE_DELAY_S = 0.05
 """After a flush: whoever flushes usually loads something at once; let that go first."""
 
@@ -84,7 +87,7 @@ class ContainerNetwork:
             self._borrow_files()
             return None
         if not self._held:
-            self._held = portmap.reserve(self._wanted())
+            self._held = self._reserve(self._wanted())
         self._decide()
         return self._connect
 
@@ -98,6 +101,61 @@ class ContainerNetwork:
             self._loop.add(self._watch.fileno(), READ, self._on_rules_deleted)
         if self._egress is not None and self._denied is None:
             self._open_denied_log()
+
+    # -- sleep -------------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> KeptNetwork | None:
+        """What a keeper has to hold of it; None for nothing."""
+        if self._sandbox is None:
+            return None
+        datagrams, listener = self._dns.fds if self._dns is not None else (-1, -1)
+        return KeptNetwork(
+            netns=self._sandbox.netns_fd,
+            watch=self._watch.fileno() if self._watch is not None else -1,
+            datagrams=datagrams,
+            listener=listener,
+            denied=self._denied.fileno() if self._denied is not None else -1,
+            ports=tuple((item.fileno(), item.mapping) for item in self._held),
+        )
+
+    def resume(self, kept: KeptNetwork) -> None:
+        """Go on where another process left off; the descriptors are taken over."""
+        tables = self._context.state.networks
+        self._held = [portmap.Reservation.adopt(mapping, fd) for fd, mapping in kept.ports]
+        self._endpoints = tables.endpoints_of(self._id)
+        self._networks = {item.network_id: tables.get(item.network_id) for item in self._endpoints}
+        attachments = self._attachments()
+        request = SandboxRequest(
+            container_id=self._id, attachments=tuple(attachments), rates=self._rates()
+        )
+        self._sandbox = NetworkSandbox(request, kept.netns)
+        self._sandbox.adopt(attachments)
+        if any(item.driver == "bridge" for item in self._networks.values()):
+            self._firewall = firewalling.open_firewall(self._context)
+        self._targets = self._find_targets()
+        self._egress = firewalling.container_egress(self._record, self._endpoints)
+        if kept.datagrams >= 0:
+            self._dns = DnsServer.adopt(self._loop, self._ask, kept.datagrams, kept.listener)
+        if kept.watch >= 0:
+            self._watch = Netlink.adopt(kept.watch)
+            self._loop.add(kept.watch, READ, self._on_rules_deleted)
+        if kept.denied >= 0:
+            self._denied = PacketLog.adopt(kept.denied)
+            self._loop.add(kept.denied, READ, self._on_denied)
+
+    def forget(self) -> None:
+        """Close this process' descriptors and change nothing; the keeper goes on. Idempotent."""
+        for reservation in self._held:
+            reservation.close()
+        self._held.clear()
+        if self._sandbox is not None:
+            self._sandbox.forget()
+            self._sandbox = None
+        self.stop()
+        if self._firewall is not None:
+            self._firewall.close()
+            self._firewall = None
 
     # -- change ------------------------------------------------------------------------------------
 
@@ -207,6 +265,22 @@ class ContainerNetwork:
             ipv6=any(item.subnet6 is not None and not item.internal for item in networks),
         )
 
+    def _reserve(self, wanted: list[portmap.WantedPort]) -> list[portmap.Reservation]:
+        """Hold ports; what a container that has just ended still holds is waited for.
+
+        Its keeper goes after its end was told; its records went with the end.
+        """
+        deadline = time.monotonic() + _PORT_PATIENCE_S
+        while True:
+            try:
+                return portmap.reserve(wanted)
+            except Conflict:
+                ports = {item.mapping.host_port for item in self._context.state.networks.ports()}
+                taken = any(item.first in ports for item in wanted if item.first)
+                if taken or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.005)
+
     def _hold_ports(self) -> None:
         """Hold what is wanted and not held, give back what is held and not wanted."""
         wanted = self._wanted()
@@ -219,7 +293,7 @@ class ContainerNetwork:
             else:
                 wanted.remove(fitting)
                 kept.append(reservation)
-        kept += portmap.reserve(wanted)
+        kept += self._reserve(wanted)
         for reservation in dropped:
             reservation.close()
         self._held = kept
@@ -274,11 +348,7 @@ class ContainerNetwork:
             self._firewall = firewalling.open_firewall(self._context)
         firewall = self._firewall
         firewall.add_networks(bridges)
-        found = (
-            firewalling.port_target(item.mapping, self._endpoints, self._networks)
-            for item in self._held
-        )
-        targets = [item for item in found if item is not None]
+        targets = self._find_targets()
         firewall.unpublish([item for item in self._targets if item not in targets])
         firewall.publish(targets)
         self._targets = targets
@@ -289,6 +359,13 @@ class ContainerNetwork:
             if egress is not None:
                 firewall.restrict(egress)
             self._egress = egress
+
+    def _find_targets(self) -> list[PortTarget]:
+        found = (
+            firewalling.port_target(item.mapping, self._endpoints, self._networks)
+            for item in self._held
+        )
+        return [item for item in found if item is not None]
 
     def _attachments(self) -> list[Attachment]:
         gateway = _gateway_of(self._endpoints, self._networks)
@@ -317,7 +394,7 @@ class ContainerNetwork:
         if not files.uses_resolver(self._record.config, list(self._networks.values())):
             return
         try:
-            self._dns = DnsServer(self._loop, self._sandbox.netns_fd, self._ask)
+            self._dns = DnsServer.open(self._loop, self._sandbox.netns_fd, self._ask)
         except OSError as error:
             raise from_os_error(
                 error, f"cannot serve names to container {self._id[:12]}"
@@ -368,8 +445,6 @@ class ContainerNetwork:
             self._restore_timer = self._loop.call_later(1.0, self._restore)
 
     def _open_denied_log(self) -> None:
-        from proa.linux.netlink.nflog import PacketLog
-
         assert self._egress is not None
         try:
             log = PacketLog(self._egress.group)

@@ -9,6 +9,8 @@ import os
 import time
 from typing import cast
 
+import msgspec
+
 from proa.engine.compose.spec import compose_sandbox
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
@@ -26,11 +28,20 @@ class SleepingSupervisor(Supervisor):
     """A supervisor whose container may be idle for long."""
 
     _sleeper: Sleeper | None = None
+    _held: Kept | None = None
+    """What the keeper holds, by its numbers: it cannot be given more or less."""
+    _copied: Kept | None = None
     _idle_s = hibernation.IDLE_S
 
     @classmethod
     def resume(
-        cls, context: Context, record: ContainerRecord, image: Image, kept: Kept, sleeper: Sleeper
+        cls,
+        context: Context,
+        record: ContainerRecord,
+        image: Image,
+        held: Kept,
+        kept: Kept,
+        sleeper: Sleeper,
     ) -> SleepingSupervisor:
         """Act for a keeper.
 
@@ -38,11 +49,13 @@ class SleepingSupervisor(Supervisor):
             context: the engine.
             record: as stored.
             image: unpacked.
+            held: what the keeper holds, by its own numbers.
             kept: with descriptors of this process, taken over.
             sleeper: the keeper, taken over.
         """
         supervisor = cls(context, record, image, kept.lock)
         supervisor._sleeper = sleeper
+        supervisor._held, supervisor._copied = held, kept
         calm = time.time_ns() - kept.since_ns > hibernation.CALM_NS
         supervisor._idle_s = (
             hibernation.IDLE_S if calm else min(2 * kept.idle_s, hibernation.LONGEST_IDLE_S)
@@ -57,6 +70,8 @@ class SleepingSupervisor(Supervisor):
         supervisor.stdio.resume(kept, terminal=record.config.tty)
         supervisor._clients.listen(context.layout.control(record.id), kept.control)
         supervisor._loop.add(kept.init_pidfd, READ, supervisor._on_exit)
+        if kept.network is not None:
+            supervisor._network.resume(kept.network)
         return supervisor
 
     def run_detached(self) -> None:
@@ -78,6 +93,7 @@ class SleepingSupervisor(Supervisor):
         assert self._sleeper is not None
         self._clients.forget()
         self.stdio.close()
+        self._network.forget()
         if isinstance(self._sandbox, ProcessSandbox):
             self._sandbox.forget()
         self._log.close()
@@ -106,11 +122,24 @@ class SleepingSupervisor(Supervisor):
         if self._end is not None or not isinstance(sandbox, ProcessSandbox):
             return None
         stdin, stdout, stderr = self.stdio.fds
+        network = self._network.kept
         known = {sandbox.init.pidfd, self._clients.fd, stdin, stdout, stderr}
+        known.update(network.watched if network is not None else ())
         if not self._loop.watched <= known or not hibernation.available(self._context.layout):
             return None
+        if self._held is not None and self._copied is not None:
+            if network != self._copied.network:
+                # Something was connected or published meanwhile: this process has to stay.
+                return None
+            return msgspec.structs.replace(
+                self._held,
+                restart_count=self._restart.count,
+                pending={str(name): data for name, data in self._log.take_pending().items()},
+                idle_s=self._idle_s,
+                since_ns=time.time_ns(),
+            )
         return Kept(
-            keeper=os.getpid() if self._sleeper is None else self._sleeper.pid,
+            keeper=os.getpid(),
             init=sandbox.init.pid,
             lock=self._lock,
             control=self._clients.fd,
@@ -120,6 +149,7 @@ class SleepingSupervisor(Supervisor):
             stderr=stderr,
             console=sandbox.init.console,
             devpts=sandbox.devpts,
+            network=network,
             restart_count=self._restart.count,
             pending={str(name): data for name, data in self._log.take_pending().items()},
             idle_s=self._idle_s,

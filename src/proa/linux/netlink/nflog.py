@@ -37,6 +37,13 @@ class PacketLog:
             self._nl.close()
             raise
 
+    @classmethod
+    def adopt(cls, fd: int) -> PacketLog:
+        """Take over a group's socket that another process opened."""
+        adopted = cls.__new__(cls)
+        adopted._nl = Netlink.adopt(fd)
+        return adopted
+
     def fileno(self) -> int:
         """The descriptor, for polling."""
         return self._nl.fileno()

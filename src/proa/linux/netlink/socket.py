@@ -90,6 +90,14 @@ class Netlink:
             self._socket.close()
             raise
 
+    @classmethod
+    def adopt(cls, fd: int) -> Netlink:
+        """Take over a netlink socket that another process opened."""
+        adopted = cls.__new__(cls)
+        adopted._socket = socket.socket(fileno=fd)
+        adopted._sequence = 0
+        return adopted
+
     def __enter__(self) -> Netlink:
         return self
 

@@ -39,38 +39,53 @@ class Ask(Protocol):
 class DnsServer:
     """Serves one container."""
 
-    def __init__(self, poller: Poller, netns_fd: int, ask: Ask) -> None:
-        """Listen.
+    def __init__(
+        self, poller: Poller, ask: Ask, datagrams: socket.socket, listener: socket.socket
+    ) -> None:
+        """Serve on sockets, which are taken over."""
+        self._poller = poller
+        self._ask = ask
+        self._connections: set[_Connection] = set()
+        self._datagrams = datagrams
+        self._listener = listener
+        poller.add(self._datagrams.fileno(), select.EPOLLIN, self._on_datagram)
+        poller.add(self._listener.fileno(), select.EPOLLIN, self._on_connection)
+
+    @classmethod
+    def open(cls, poller: Poller, netns_fd: int, ask: Ask) -> DnsServer:
+        """Listen in a namespace.
 
         Raises:
             OSError: the namespace is gone, or the kernel has no nf_tables.
         """
-        self._poller = poller
-        self._ask = ask
-        self._connections: set[_Connection] = set()
-        self._datagrams = open_socket(
-            netns_fd, socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-        )
-        self._listener = open_socket(
-            netns_fd, socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK
-        )
+        datagrams = open_socket(netns_fd, socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        listener = open_socket(netns_fd, socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            self._datagrams.bind((RESOLVER_ADDRESS, 0))
-            self._listener.bind((RESOLVER_ADDRESS, 0))
-            self._listener.listen(_BACKLOG)
+            datagrams.bind((RESOLVER_ADDRESS, 0))
+            listener.bind((RESOLVER_ADDRESS, 0))
+            listener.listen(_BACKLOG)
             _lead_there(
                 netns_fd,
                 {
-                    "udp": self._datagrams.getsockname()[1],
-                    "tcp": self._listener.getsockname()[1],
+                    "udp": datagrams.getsockname()[1],
+                    "tcp": listener.getsockname()[1],
                 },
             )
         except BaseException:
-            self._datagrams.close()
-            self._listener.close()
+            datagrams.close()
+            listener.close()
             raise
-        poller.add(self._datagrams.fileno(), select.EPOLLIN, self._on_datagram)
-        poller.add(self._listener.fileno(), select.EPOLLIN, self._on_connection)
+        return cls(poller, ask, datagrams, listener)
+
+    @classmethod
+    def adopt(cls, poller: Poller, ask: Ask, datagrams: int, listener: int) -> DnsServer:
+        """Serve on sockets that another process opened, by their descriptors."""
+        return cls(poller, ask, socket.socket(fileno=datagrams), socket.socket(fileno=listener))
+
+    @property
+    def fds(self) -> tuple[int, int]:
+        """Descriptors of the sockets: datagrams, listener."""
+        return self._datagrams.fileno(), self._listener.fileno()
 
     def close(self) -> None:
         """Stop. The rules go with the namespace."""
