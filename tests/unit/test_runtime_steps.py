@@ -197,7 +197,7 @@ def test_a_parked_child_waits_after_everything_but_the_filter() -> None:
 
 
 def test_the_working_directory_is_made_for_init_only() -> None:
-    assert position(compose(make_spec(cwd="/a/b")), "enter the working directory", "mkdirat")
+    assert position(compose(make_spec(cwd="/a/b")), "enter the working directory /a/b", "mkdirat")
     spec = make_spec(cwd="/a/b")
     assert spec.process is not None
     assert spec.linux is not None

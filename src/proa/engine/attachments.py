@@ -89,6 +89,7 @@ def resolve(
     if mode in ("none", "host") or mode.startswith("container:"):
         check_connectable(config, "", adding=bool(config.networks[1:]))
         for what, given in (
+            (f"join {config.networks[-1].network}" if config.networks else "", config.networks[1:]),
             ("publish ports", mode != "host" and (config.ports or config.publish_all)),
             ("limit bandwidth", config.rate_in_bytes or config.rate_out_bytes),
             ("restrict egress", config.egress is not None and mode != "none"),

@@ -16,6 +16,7 @@ from proa.errors import (
 )
 from proa.runtime.executors.arena import Arena, Failure
 from proa.runtime.plan import Step, Vector
+from proa.runtime.steps.finish import FIND_STEP
 from proa.runtime.steps.identity import CWD_STEP
 from proa.runtime.steps.root import OVERLAY_CHECK
 
@@ -38,12 +39,12 @@ def translate(arena: Arena, signal: int, subject: str) -> ProaError:
             f" step {number} ({step.name})",
             "was it short of memory?",
         )
-    if failure.step.syscall == "execve":
+    if failure.step.syscall == "execve" or failure.step.name == FIND_STEP:
         return _command_error(arena, failure, subject)
     reason = os.strerror(failure.errno).lower()
-    if failure.step.name == CWD_STEP:
+    if failure.step.name.startswith(CWD_STEP):
         kind = CommandNotFound if failure.errno == errno.ENOENT else CommandNotExecutable
-        return kind(f"{subject}: cannot {CWD_STEP}: {reason}", "choose another with -w")
+        return kind(f"{subject}: cannot {failure.step.name}: {reason}", "choose another with -w")
     if failure.step.name == OVERLAY_CHECK:
         return Unsupported(
             f"{subject}: overlayfs could only be mounted read-only on the state root's filesystem",
@@ -72,11 +73,15 @@ def _hint(step: Step) -> str:
 
 def _command_error(arena: Arena, failure: Failure, subject: str) -> ProaError:
     """Docker's rule: 127 for a command that is nowhere, 126 for one that cannot be executed."""
-    answers = {-result for result in arena.results(-1) if result < 0}
-    words = failure.step.args[1]
+    searching = failure.step.name == FIND_STEP
+    segment = arena.find(FIND_STEP) if searching else -1
+    answers = {-result for result in arena.results(segment) if result < 0}
+    # The search for the command is followed by the segment that has its words.
+    words = arena.step(-1, 0).args[1]
     command = os.fsdecode(words.items[0]) if isinstance(words, Vector) else ""
     if answers <= set(_MISSING):
-        where = "no such file or directory" if "/" in command else "not found in $PATH"
+        in_path = "executable file not found in $PATH"
+        where = "no such file or directory" if "/" in command else in_path
         return CommandNotFound(f'{subject}: cannot execute "{command}": {where}')
     number = failure.errno if failure.errno not in _MISSING else errno.EACCES
     return CommandNotExecutable(

@@ -56,12 +56,13 @@ def working_directory(path: str, *, make: bool) -> Segment:
     """
     steps = Steps()
     if path != "/":
+        name = f"{CWD_STEP} {path}"
         if make:
-            place = target.make_directories(steps, CWD_STEP, path, root=AT_FDCWD)
+            place = target.make_directories(steps, name, path, root=AT_FDCWD)
         else:
             flags = os.O_PATH | os.O_DIRECTORY
-            place = target.open_path(steps, CWD_STEP, path, flags, root=AT_FDCWD)
-        steps.add(CWD_STEP, "fchdir", place)
+            place = target.open_path(steps, name, path, flags, root=AT_FDCWD)
+        steps.add(name, "fchdir", place)
     return steps.compile("working directory")
 
 
@@ -151,6 +152,14 @@ def guard() -> Segment:
     steps = Steps()
     steps.add("protect the address space", "prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
     return steps.compile("guard")
+
+
+@lru_cache(maxsize=1)
+def outlive_parent() -> Segment:
+    """Let the parent end: the container is to be started by another process."""
+    steps = Steps()
+    steps.add("outlive the runtime", "prctl", PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    return steps.compile("outlive parent")
 
 
 @lru_cache(maxsize=1)
