@@ -43,7 +43,7 @@ class Lan:
         script = f"mkdir -p /srv; echo {name} >/srv/index.html; exec {command}"
         self.proa.ok("run", "-d", "--name", name, *words, "busybox", "sh", "-c", script)
 
-    def fetch(self, who: netns.Host, url: str, timeout_s: float = 2.0) -> str:
+    def fetch(self, who: netns.Host, url: str, timeout_s: float = 5.0) -> str:
         """Fetch a page from a host; empty when nothing answers."""
         return who("curl", "-s", "-m", str(timeout_s), url, check=False).strip()
 

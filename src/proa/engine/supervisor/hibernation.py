@@ -23,7 +23,7 @@ from proa.engine.layout import Layout
 from proa.errors import Corrupt
 from proa.fs.atomicfile import save_file
 from proa.linux import process
-from proa.network.model import PortMapping
+from proa.network.model import Attachment, PortMapping
 from proa.runtime import keeper
 
 IDLE_S = 0.25
@@ -46,6 +46,7 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         datagrams, listener: the resolver's sockets.
         denied: packets that the egress policy stopped.
         ports: sockets that hold host ports, and what for.
+        attachments: the interfaces that are there. Records may have gone on meanwhile.
     """
 
     netns: int
@@ -54,6 +55,11 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     listener: int = -1
     denied: int = -1
     ports: tuple[tuple[int, PortMapping], ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+
+    def holds_the_same(self, other: KeptNetwork) -> bool:
+        """Whether the descriptors and ports are the same; what is attached may differ."""
+        return self == msgspec.structs.replace(other, attachments=self.attachments)
 
     @property
     def watched(self) -> tuple[int, ...]:
@@ -75,6 +81,7 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             listener=copy(self.listener),
             denied=copy(self.denied),
             ports=tuple((copy(fd), mapping) for fd, mapping in self.ports),
+            attachments=self.attachments,
         )
 
 

@@ -22,7 +22,7 @@ from proa.engine.attachments import mac_of
 from proa.engine.compose import files
 from proa.engine.compose.ports import wanted_ports
 from proa.engine.compose.spec import SHARED_NETWORK
-from proa.engine.config import ContainerConfig
+from proa.engine.config import ContainerConfig, EndpointConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
 from proa.engine.state import Endpoint
@@ -117,17 +117,17 @@ class ContainerNetwork:
             listener=listener,
             denied=self._denied.fileno() if self._denied is not None else -1,
             ports=tuple((item.fileno(), item.mapping) for item in self._held),
+            attachments=tuple(self._sandbox.attachments),
         )
 
     def resume(self, kept: KeptNetwork) -> None:
         """Go on where another process left off; the descriptors are taken over."""
-        tables = self._context.state.networks
         self._held = [portmap.Reservation.adopt(mapping, fd) for fd, mapping in kept.ports]
-        self._endpoints = tables.endpoints_of(self._id)
-        self._networks = {item.network_id: tables.get(item.network_id) for item in self._endpoints}
-        attachments = self._attachments()
+        attachments = kept.attachments
+        self._endpoints = [self._endpoint_of(item) for item in attachments]
+        self._networks = {item.network.id: item.network for item in attachments}
         request = SandboxRequest(
-            container_id=self._id, attachments=tuple(attachments), rates=self._rates()
+            container_id=self._id, attachments=attachments, rates=self._rates()
         )
         self._sandbox = NetworkSandbox(request, kept.netns)
         self._sandbox.adopt(attachments)
@@ -359,6 +359,18 @@ class ContainerNetwork:
             if egress is not None:
                 firewall.restrict(egress)
             self._egress = egress
+
+    def _endpoint_of(self, attachment: Attachment) -> Endpoint:
+        """The endpoint that an interface was made from."""
+        return Endpoint(
+            network_id=attachment.network.id,
+            container_id=self._id,
+            container_name=self._record.name,
+            position=int(attachment.interface.removeprefix("eth")),
+            address4=attachment.address4,
+            address6=attachment.address6,
+            config=EndpointConfig(network=attachment.network.name, mac=attachment.mac),
+        )
 
     def _find_targets(self) -> list[PortTarget]:
         found = (

@@ -128,11 +128,15 @@ class SleepingSupervisor(Supervisor):
         if not self._loop.watched <= known or not hibernation.available(self._context.layout):
             return None
         if self._held is not None and self._copied is not None:
-            if network != self._copied.network:
-                # Something was connected or published meanwhile: this process has to stay.
-                return None
+            held = self._held.network
+            if network is not None and held is not None and self._copied.network is not None:
+                if not network.holds_the_same(self._copied.network):
+                    # The keeper cannot be given a new descriptor: this process has to stay.
+                    return None
+                held = msgspec.structs.replace(held, attachments=network.attachments)
             return msgspec.structs.replace(
                 self._held,
+                network=held,
                 restart_count=self._restart.count,
                 pending={str(name): data for name, data in self._log.take_pending().items()},
                 idle_s=self._idle_s,
