@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Sequence
 
@@ -31,6 +32,10 @@ from proa.image.model import Image
 from proa.network.egress import parse_egress
 from proa.network.model import Network
 from proa.runtime.security import userns
+
+_DIRECTORY_ATTEMPTS = 5
+
+_UPPER_MODE = 0o755
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -116,6 +121,7 @@ def prepare(
         args=arguments[1:],
     )
     try:
+        _copy_root_attributes(context, image, directory)
         files.save(directory, config, container_id)
         record = _insert(context, new, places, durable=durable)
     except BaseException:
@@ -227,23 +233,42 @@ def _choose_user_namespace(
     return -1, (f"the container shares the host's user namespace: {reason}",)
 
 
+def _copy_root_attributes(context: Context, image: Image, directory: str) -> None:
+    """Give the writable directory the owner and mode of the image's root, which it stands for."""
+    if not image.lowers:
+        return
+    info = os.stat(f"{context.layout.root}/{image.lowers[0]}")
+    upper = f"{directory}/upper"
+    if (info.st_uid, info.st_gid) != (0, 0):
+        os.chown(upper, info.st_uid, info.st_gid)
+    if stat.S_IMODE(info.st_mode) != _UPPER_MODE:
+        os.chmod(upper, stat.S_IMODE(info.st_mode))
+
+
 def _make_directory(context: Context, directory: str) -> int:
-    """Make and lock the container's directory; return the lock."""
-    for attempt in (0, 1):
+    """Make and lock the container's directory; return the lock.
+
+    A recovery that looks between the two takes the directory for what a crash left and removes it:
+    then it is made again.
+    """
+    for attempt in range(_DIRECTORY_ATTEMPTS):
         try:
             os.mkdir(directory, 0o700)
-            break
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            if attempt:
+            if attempt == _DIRECTORY_ATTEMPTS - 1:
                 raise from_os_error(error, f"cannot make {directory}") from error
             context.layout.ensure()
+            continue
         except OSError as error:
             raise from_os_error(error, f"cannot make {directory}") from error
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            break
+        os.close(lock)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in ("upper", "work"):
-            os.mkdir(name, 0o755, dir_fd=lock)
+            os.mkdir(name, _UPPER_MODE, dir_fd=lock)
     except OSError as error:
         tree.remove_tree(directory)
         os.close(lock)

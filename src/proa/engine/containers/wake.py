@@ -8,7 +8,7 @@ from proa.engine.names import is_id
 from proa.engine.supervisor import hibernation
 from proa.engine.supervisor.hibernation import Sleeper
 from proa.engine.supervisor.sleeping import SleepingSupervisor
-from proa.errors import Invalid, from_os_error
+from proa.errors import Invalid, ProaError, from_os_error
 
 
 def wake_here(worker: host.Host, context: Context, container_id: str) -> None:
@@ -29,13 +29,15 @@ def wake_here(worker: host.Host, context: Context, container_id: str) -> None:
     if record is None:
         sleeper.end()
         return
-    image = context.images.get(record.image_id)
     try:
+        image = context.images.get(record.image_id)
         kept = sleeper.copy(held)
-    except OSError as error:
-        sleeper.close()
-        raise from_os_error(error, f"cannot wake container {container_id[:12]}") from error
-    supervisor = SleepingSupervisor.resume(context, record, image, held, kept, sleeper)
+        supervisor = SleepingSupervisor.resume(context, record, image, held, kept, sleeper)
+    except (OSError, ProaError) as error:
+        # Nobody can act for it: its container ends, and the next look at it tells so.
+        sleeper.end()
+        message = f"cannot act for container {container_id[:12]}"
+        raise (from_os_error(error, message) if isinstance(error, OSError) else error) from error
     supervisor.run_detached()
     if supervisor.asleep:
         supervisor.let_go()

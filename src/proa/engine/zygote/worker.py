@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ _SIGIO_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal
 TAKEN = b"T"
 RETURNED = b"R"
 """What a worker tells the zygote, followed by its pid in four bytes."""
+
+_FAILED_WAKE_PAUSE_S = 1.0
 
 MAX_RUNS = 200
 """A worker that ran so many containers makes room: what leaks, leaks little."""
@@ -179,6 +182,9 @@ class Worker:
                 code = self._run_library_request(context, kind, payload, fds)
             except BaseException as error:  # noqa: BLE001 - the other process gets it
                 self._settled = False
+                if kind == b"H":
+                    # A keeper asks again as soon as it is hung up on.
+                    time.sleep(_FAILED_WAKE_PAUSE_S)
                 self.answer(b"E", wire.encode(wire.failure_of(error)))
             else:
                 self.answer(b"X", b"%d" % code)
