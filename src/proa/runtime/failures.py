@@ -23,13 +23,14 @@ from proa.runtime.steps.root import OVERLAY_CHECK
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
-def translate(arena: Arena, signal: int, subject: str) -> ProaError:
+def translate(arena: Arena, signal: int, subject: str, disk: str = "") -> ProaError:
     """Say why a child never executed its command.
 
     Args:
         arena: the plan's memory.
         signal: that ended the child, or 0.
         subject: the container in the words of messages (``container web``).
+        disk: directory on the filesystem that the root is made on.
     """
     failure = arena.failure()
     if failure is None:
@@ -46,6 +47,11 @@ def translate(arena: Arena, signal: int, subject: str) -> ProaError:
         kind = CommandNotFound if failure.errno == errno.ENOENT else CommandNotExecutable
         return kind(f"{subject}: cannot {failure.step.name}: {reason}", "choose another with -w")
     if failure.step.name == OVERLAY_CHECK:
+        if disk and _is_full(disk):
+            return from_os_error(
+                OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+                f"{subject}: cannot make its root below {disk}",
+            )
         return Unsupported(
             f"{subject}: overlayfs could only be mounted read-only on the state root's filesystem",
             "move the state root to another filesystem or use --userns=host",
@@ -61,6 +67,12 @@ def translate(arena: Arena, signal: int, subject: str) -> ProaError:
     error = from_os_error(OSError(failure.errno, reason), doing, _hint(failure.step))
     error.message += f" (step {failure.number}, {failure.step.syscall})"
     return error
+
+
+def _is_full(directory: str) -> bool:
+    """Whether users other than the host's root have no block or no inode left there."""
+    space = os.statvfs(directory)
+    return space.f_bavail == 0 or (space.f_files > 0 and space.f_favail == 0)
 
 
 def _hint(step: Step) -> str:

@@ -35,6 +35,7 @@ class Launch:
     Attributes:
         child: its pid and pidfd; the pidfd is handed over to the process handle.
         subject: the container in the words of messages.
+        disk: directory on the filesystem that the root is made on, for the errors of a full one.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Launch:
         "_shared",
         "child",
         "devpts",
+        "disk",
         "master",
         "subject",
     )
@@ -60,6 +62,7 @@ class Launch:
     ) -> None:
         self.child = child
         self.subject = subject
+        self.disk = ""
         self.devpts = -1
         self.master = -1
         self._adopted = False
@@ -118,7 +121,7 @@ class Launch:
         Args:
             signal: that ended it, or 0.
         """
-        return translate(self._arena, signal, self.subject)
+        return translate(self._arena, signal, self.subject, self.disk)
 
     def fail(self) -> ProaError:
         """End and reap the child, close everything; the error says why it stopped."""
@@ -181,6 +184,7 @@ def start(
     flags: int,
     cgroup_fd: int,
     subject: str,
+    disk: str = "",
     fill: dict[int, int],
     prepare: Callable[[int, Arena], None],
     entered: Sequence[tuple[int, str]] = (),
@@ -194,6 +198,7 @@ def start(
         flags: CLONE_*.
         cgroup_fd: cgroup v2 to be born in, or -1.
         subject: the container in the words of messages.
+        disk: directory on the filesystem that its root is made on.
         fill: slots to fill before the child exists.
         prepare: called with the child's pid while it runs and waits: the rest of the plan, the
             slots it needs, identities, mounts.
@@ -224,6 +229,7 @@ def start(
             os.close(hold)
             raise
         launch = Launch(child, arena, report, hold, subject, shared)
+        launch.disk = disk
         prepare(child.pid, arena)
         os.eventfd_write(ready, 1)
         launch.await_separation()

@@ -21,7 +21,7 @@ from proa.cgroups.cgroup import Cgroup
 from proa.errors import from_os_error
 from proa.linux import namespaces as ns
 from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
-from proa.oci.isolation import SandboxSpec, Stdio
+from proa.oci.isolation import OverlayRoot, SandboxSpec, Stdio
 from proa.oci.spec import Linux
 from proa.runtime import groups, slots
 from proa.runtime import launch as launching
@@ -142,6 +142,7 @@ class _Creation:
                 flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
                 cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
                 subject=subject,
+                disk=self.sandbox.root.base if isinstance(self.sandbox.root, OverlayRoot) else "",
                 fill={},
                 prepare=self._prepare,
                 entered=entered,
