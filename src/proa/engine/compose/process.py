@@ -19,6 +19,7 @@ from proa.engine.model import ContainerRecord
 from proa.errors import Invalid
 from proa.image.model import Image
 from proa.image.snapshots.view import LayeredView
+from proa.linux.capability import read_sets
 from proa.oci.imageconfig import ContainerDefaults
 from proa.oci.spec import LinuxCapabilities, POSIXRlimit, Process, User
 from proa.runtime.security import capabilities, userdb
@@ -194,10 +195,21 @@ def compose_capabilities(config: ContainerConfig, uid: int) -> LinuxCapabilities
     A process that does not start as root has only the bounding set, as with Docker.
     """
     names = capabilities.tweak(config.cap_add, config.cap_drop, privileged=config.privileged)
-    sets = capabilities.sets(names)
+    sets = capabilities.sets(names.difference(find_missing_capabilities(config)))
     if uid == 0:
         return sets
     return LinuxCapabilities(bounding=sets.bounding)
+
+
+def find_missing_capabilities(config: ContainerConfig) -> list[str]:
+    """Return what is asked for and this host has lost for good (its own bounding set).
+
+    Only in the host's user namespace: one of its own has all capabilities again.
+    """
+    if not (config.privileged or config.userns_mode == "host"):
+        return []
+    names = capabilities.tweak(config.cap_add, config.cap_drop, privileged=config.privileged)
+    return capabilities.missing(names, read_sets().bounding)
 
 
 def wants_no_new_privileges(options: Iterable[str]) -> bool:

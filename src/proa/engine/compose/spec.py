@@ -6,7 +6,7 @@ import msgspec
 
 from proa.engine.compose.files import host_name
 from proa.engine.compose.mounts import compose_mounts
-from proa.engine.compose.process import compose_process, root_stack
+from proa.engine.compose.process import compose_process, find_missing_capabilities, root_stack
 from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
@@ -85,7 +85,13 @@ def compose_sandbox(
             readonly_paths=() if config.privileged else defaults.READONLY_PATHS,
         ),
     )
-    return SandboxSpec(id=record.id, spec=spec, root=root, bundle=directory), ()
+    warnings = tuple(
+        [
+            f"this host has no {name}: the container does without"
+            for name in find_missing_capabilities(config)
+        ]
+    )
+    return SandboxSpec(id=record.id, spec=spec, root=root, bundle=directory), warnings
 
 
 def _namespaces(
