@@ -188,6 +188,11 @@ class Execution:
         self._outputs = {ours.stdout: "stdout", ours.stderr: "stderr"}
         try:
             start_process(self._peer, process, (theirs.stdin, theirs.stdout, theirs.stderr))
+        except Unavailable:
+            current = get(context, record.id)
+            if current.state.status in _ALIVE:
+                raise
+            raise not_running(current) from None
         finally:
             for fd in (theirs.stdin, theirs.stdout, theirs.stderr):
                 os.close(fd)

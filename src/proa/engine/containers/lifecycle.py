@@ -11,12 +11,13 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from proa.engine import volumes
 from proa.engine.containers.recovery import recover_container
 from proa.engine.context import Context
-from proa.engine.ipc import control, wire
+from proa.engine.ipc import control, host, wire
 from proa.engine.model import ContainerRecord, EventRecord
 from proa.engine.names import validate_name
 from proa.errors import Conflict, Invalid, NotFound, TimedOut, Unavailable
@@ -205,6 +206,21 @@ def _remove_stopped(context: Context, record: ContainerRecord) -> None:
             attributes={"image": record.config.image, "name": record.name},
         )
         context.state.containers.delete(record.id, [event])
+        worker = host.current
+        if worker is not None and worker.peer is not None:
+            # Nobody has to wait for it; whatever happens to this process, what is left in a
+            # directory without a record is removed by the next look.
+            worker.defer(partial(_remove_files, directory, lock))
+            lock = -1
+        else:
+            tree.remove_tree(directory)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _remove_files(directory: str, lock: int) -> None:
+    try:
         tree.remove_tree(directory)
     finally:
         if lock >= 0:

@@ -22,7 +22,7 @@ from proa.engine.supervisor.journal import starting_state
 from proa.engine.supervisor.sleeping import SleepingSupervisor
 from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal
-from proa.errors import Conflict, TimedOut
+from proa.errors import Conflict, NotFound, TimedOut
 from proa.image.model import Image
 from proa.units import parse_signal
 
@@ -226,9 +226,12 @@ def _take(context: Context, container_id: str) -> tuple[ContainerRecord, int]:
     milliseconds: the end of either is waited for.
     """
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    lock = os.open(
-        context.layout.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    )
+    try:
+        lock = os.open(
+            context.layout.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
+    except FileNotFoundError as error:
+        raise NotFound(f"no such container: {container_id[:12]}", "it was just removed") from error
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -80,7 +80,7 @@ class Clients:
         self._waiting: list[Connection] = []
         self._restarting: list[Connection] = []
         self._attached: dict[Connection, list[Sink]] = {}
-        self._processes: set[ProcessHandle] = set()
+        self._processes: dict[ProcessHandle, Connection] = {}
         self._foreground: Connection | None = None
         self._terminal: ClientTerminal | None = None
 
@@ -137,11 +137,13 @@ class Clients:
 
     def close(self) -> None:
         """Hang up on everybody and remove the socket. Idempotent."""
-        for connection in list(self._connections):
-            connection.close()
-        for handle in self._processes:
+        for handle, connection in self._processes.items():
+            # It was killed with the container's init (pid_namespaces(7)).
+            connection.answer(b"X", b"137")
             handle.close()
         self._processes.clear()
+        for connection in list(self._connections):
+            connection.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -232,7 +234,7 @@ class Clients:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._processes.add(handle)
+        self._processes[handle] = connection
         self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
         started = wire.encode(wire.Started(id=self._id))
         connection.answer(b"I", started, (handle.console,) if terminal else ())
@@ -242,7 +244,7 @@ class Clients:
     ) -> Callable[[int], None]:
         def on_exit(_events: int) -> None:
             self._loop.remove(handle.pidfd)
-            self._processes.discard(handle)
+            self._processes.pop(handle, None)
             code = handle.wait().code
             handle.close()
             connection.answer(b"X", b"%d" % code)

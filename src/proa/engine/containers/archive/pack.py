@@ -112,7 +112,7 @@ class Packer:
             # Through the descriptor: the name may mean something else by now.
             data = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                yield self._header(name, status, _xattrs(fd))
+                yield self._header(name, status, _read_xattrs(data))
                 yield from _contents(data, status.st_size)
             finally:
                 os.close(data)
@@ -178,11 +178,16 @@ def _xattrs(fd: int) -> dict[str, bytes] | None:
     except OSError:
         return None
     try:
-        return read_xattrs(readable) or None
-    except OSError:
-        return None
+        return _read_xattrs(readable)
     finally:
         os.close(readable)
+
+
+def _read_xattrs(fd: int) -> dict[str, bytes] | None:
+    try:
+        return read_xattrs(fd) or None
+    except OSError:
+        return None
 
 
 def _open_level(stack: Sequence[int], path: bytes) -> list[int]:

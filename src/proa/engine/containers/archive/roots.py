@@ -26,7 +26,7 @@ from proa.engine.containers.lifecycle import get, lock_directory
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
-from proa.errors import NotFound, ProaError, Unavailable, from_os_error
+from proa.errors import Conflict, NotFound, ProaError, from_os_error
 from proa.fs import rootpath
 from proa.image.model import Image
 from proa.linux import mount as api
@@ -37,7 +37,7 @@ from proa.oci.spec import Mount
 
 _RUNNING = ("running", "paused")
 _CLONE_FS = 0x00000200
-_ATTEMPTS = 3
+_ATTEMPTS = 10
 
 
 class ContainerRoot(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ def open_root(context: Context, reference: str) -> Iterator[ContainerRoot]:
 
     Raises:
         NotFound: no such container, or its image is gone.
-        Unavailable: it starts and stops all the time.
+        Conflict: it starts and stops all the time.
     """
     for _ in range(_ATTEMPTS):
         record = get(context, reference)
@@ -79,7 +79,7 @@ def open_root(context: Context, reference: str) -> Iterator[ContainerRoot]:
             with _mounted(context, record) as fd:
                 yield ContainerRoot(fd, 0, record.name)
             return
-    raise Unavailable(f"container {reference} starts and stops all the time", "stop it first")
+    raise Conflict(f"container {reference} starts and stops all the time", "stop it first")
 
 
 @contextmanager
