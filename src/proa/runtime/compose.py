@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from typing import NamedTuple
 
 from proa.linux import capability
 from proa.oci.isolation import OverlayRoot, SandboxSpec
+from proa.oci.seccomp import LinuxSeccomp
 from proa.oci.spec import Linux, LinuxCapabilities, LinuxDevice, Mount, Process, Spec
 from proa.runtime import slots
 from proa.runtime.plan import Plan, Segment
@@ -43,6 +45,9 @@ class Host(NamedTuple):
         unified: containers live in cgroup v2.
         limits: resource limits to set in the child: number, soft, hard.
         parked: stop before execve until started.
+        detached: the process that starts it is another one; look for the command before parking.
+        preserved: how many descriptors behind stdio the process keeps.
+        stage: stop once when everything is mounted, with the root at this host path; empty: do not.
     """
 
     joins: int
@@ -50,15 +55,19 @@ class Host(NamedTuple):
     unified: bool
     limits: tuple[tuple[int, int, int], ...]
     parked: bool
+    detached: bool = False
+    preserved: int = 0
+    stage: str = ""
 
 
-def compose_start(unshared: int) -> list[Segment]:
+def compose_start(unshared: int, *, announced: bool = False) -> list[Segment]:
     """What the child begins with, while the rest is composed.
 
     Args:
         unshared: CLONE_NEW* flags of the namespaces that it makes itself.
+        announced: report when it has.
     """
-    return [begin.begin(unshared=unshared)]
+    return [begin.begin(unshared=unshared, announced=announced)]
 
 
 def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -> Plan:
@@ -84,17 +93,25 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
         begin.names(spec.hostname, spec.domainname),
         _devpts(spec.mounts, terminal=process.terminal),
         begin.separate(),
-        root.attach_base(),
+        root.attach_base(_base_place(sandbox, host)),
     ]
     if isinstance(sandbox.root, OverlayRoot):
         segments.append(root.overlay(sandbox.root))
     else:
         segments.append(root.directory())
     segments += _compose_mounts(spec, new, sources, host)
-    segments += _compose_kernel_files(spec)
-    segments += compose_process(process, cwd_made=True, follow_parent=True)
+    segments += _compose_kernel_files(spec, staged=bool(host.stage))
+    segments += compose_process(process, linux, cwd_made=True, follow_parent=not host.detached)
+    if host.detached:
+        segments += [identity.outlive_parent(), finish.find_command(process.args, process.env)]
     segments += compose_end(process, linux, host)
     return Plan([segment for segment in segments if segment is not None])
+
+
+def _base_place(sandbox: SandboxSpec, host: Host) -> bytes:
+    if host.stage:
+        return os.fsencode(host.stage)
+    return root.SCAFFOLD if isinstance(sandbox.root, OverlayRoot) else root.DIRECTORY_SCAFFOLD
 
 
 def _devpts(mounts: tuple[Mount, ...], *, terminal: bool) -> Segment | None:
@@ -149,11 +166,12 @@ def _cgroup2(mount: Mount) -> Mount:
     )
 
 
-def _compose_kernel_files(spec: Spec) -> list[Segment]:
+def _compose_kernel_files(spec: Spec, *, staged: bool) -> list[Segment]:
     """Sysctls, masks, and the step into the root."""
     linux = spec.linux
     assert linux is not None
-    segments = []
+    # Before anything is stacked on the old root's /proc, which hooks may want.
+    segments = [begin.checkpoint()] if staged else []
     if linux.sysctl:
         segments.append(sysctl.write(tuple(linux.sysctl.items())))
     if linux.masked_paths or linux.readonly_paths:
@@ -163,7 +181,9 @@ def _compose_kernel_files(spec: Spec) -> list[Segment]:
     return segments
 
 
-def compose_process(process: Process, *, cwd_made: bool, follow_parent: bool) -> list[Segment]:
+def compose_process(
+    process: Process, linux: Linux, *, cwd_made: bool, follow_parent: bool
+) -> list[Segment]:
     """Session, working directory and credentials, of init and of ``exec``."""
     segments = []
     if process.terminal:
@@ -178,6 +198,8 @@ def compose_process(process: Process, *, cwd_made: bool, follow_parent: bool) ->
     sets = process.capabilities
     if sets is not None:
         segments.append(identity.bounding_set(sets.bounding, _read_last_capability()))
+    if linux.seccomp is not None and _filters_early(process):
+        segments.append(_filter(linux.seccomp))
     segments.append(
         identity.user(process.user, keep_capabilities=_keeps_capabilities(process, sets))
     )
@@ -195,7 +217,7 @@ def compose_end(process: Process, linux: Linux, host: Host) -> list[Segment]:
     """Capabilities, limits, the filter and execve.
 
     The filter comes last, after no_new_privs; where that is not wanted, loading it takes
-    CAP_SYS_ADMIN and so comes before the capabilities are given up.
+    CAP_SYS_ADMIN and so comes before the capabilities are given up, or root's identity with them.
     """
     quiet = process.no_new_privileges
     sets = process.capabilities
@@ -203,16 +225,25 @@ def compose_end(process: Process, linux: Linux, host: Host) -> list[Segment]:
     if sets is None and quiet:
         written = identity.no_new_privileges()
     filters: list[Segment | None] = []
-    if linux.seccomp is not None:
-        program = seccomp.compile_spec(linux.seccomp)
-        filters.append(finish.system_call_filter(program, seccomp.filter_flags(linux.seccomp)))
-    held = finish.seal(parked=host.parked)
+    if linux.seccomp is not None and not _filters_early(process):
+        filters.append(_filter(linux.seccomp))
+    held = finish.seal(parked=host.parked, preserved=host.preserved)
     # After the seal: before it, more descriptors are open than RLIMIT_NOFILE may allow.
     limits = identity.limits(host.limits) if host.limits else None
     order = [written, held, limits, *filters] if quiet else [*filters, written, held, limits]
     segments = [segment for segment in order if segment is not None]
     segments.append(finish.execute(process.args, process.env))
     return segments
+
+
+def _filters_early(process: Process) -> bool:
+    """Whether the filter must be loaded while the process is root: changing ids takes the right."""
+    return not process.no_new_privileges and process.user.uid != 0
+
+
+def _filter(wanted: LinuxSeccomp) -> Segment:
+    program = seccomp.compile_spec(wanted)
+    return finish.system_call_filter(program, seccomp.filter_flags(wanted))
 
 
 def made_by_parent(linux: Linux) -> list[LinuxDevice]:

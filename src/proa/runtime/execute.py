@@ -45,11 +45,14 @@ def execute(
     cgroup: Cgroup | None,
     devpts: int,
     executor: Executor,
+    *,
+    preserved: int = 0,
 ) -> Handle:
     """Start a process beside ``init``.
 
     Args:
         devpts: the container's devpts, for a terminal; -1 when it has none.
+        preserved: how many descriptors behind stdio the process gets.
 
     Raises:
         CommandNotFound, CommandNotExecutable: the command's fault.
@@ -67,7 +70,7 @@ def execute(
         executor = choose("portable")
     limits, raised = effective_limits(process.rlimits, [])
     joins = cgroup.join_fds() if cgroup is not None else ()
-    host = Host(len(joins), (), unified=False, limits=limits, parked=False)
+    host = Host(len(joins), (), unified=False, limits=limits, parked=False, preserved=preserved)
     fill = {slots.INIT: init.pidfd}
     fill |= {slots.JOIN + index: fd for index, fd in enumerate(joins)}
     shared: tuple[int, ...] = ()
@@ -90,6 +93,8 @@ def execute(
             entered=[(init.pidfd, "pid")] if "pid" in kinds else [],
             shared=shared,
         )
+    except ProcessLookupError as error:
+        raise Conflict(f"{subject} is not running") from error
     except OSError as error:
         raise from_os_error(error, f"{subject}: cannot start a process") from error
     launch.await_execution()
@@ -104,7 +109,7 @@ def compose_exec(process: Process, linux: Linux, host: Host) -> Plan:
         _terminal() if process.terminal else None,
         begin.separate(),
         devices.slave() if process.terminal else None,
-        *compose_process(process, cwd_made=False, follow_parent=False),
+        *compose_process(process, linux, cwd_made=False, follow_parent=False),
         *compose_end(process, linux, host),
     ]
     return Plan([segment for segment in segments if segment is not None])

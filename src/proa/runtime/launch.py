@@ -1,6 +1,7 @@
 """Start a child on a plan and see it through to its execve: the parent's side.
 
-Milestones come over the *report* pipe: ``s`` when the child has stopped sharing descriptors, ``p``
+Milestones come over the *report* pipe: ``n`` when a detached child has its namespaces, ``s`` when
+the child has stopped sharing descriptors, ``c`` when a staged child has mounted everything, ``p``
 when it is parked, end of file when it executes (close-on-exec) or dies. Which of the two it was is
 in the arena.
 
@@ -23,10 +24,14 @@ from proa.runtime.executors.clone import Child
 from proa.runtime.executors.selection import Executor
 from proa.runtime.failures import translate
 from proa.runtime.plan import Segment
+from proa.runtime.steps.begin import MOUNTS, NAMESPACES
 from proa.runtime.steps.finish import PARKED, SEPARATED
 
 _SIGKILL = 9
 _POLL_IN_SHIFT = 32
+
+_left: list[Arena] = []
+"""Of children that were left parked: unmapping one would take the plan from under its child."""
 
 
 class Launch:
@@ -42,6 +47,7 @@ class Launch:
         "_adopted",
         "_arena",
         "_hold",
+        "_ready",
         "_report",
         "_shared",
         "child",
@@ -70,6 +76,27 @@ class Launch:
         self._arena = arena
         self._report = report
         self._hold = hold
+        self._ready = -1
+
+    def await_namespaces(self) -> None:
+        """Wait until a detached child has its namespaces.
+
+        Raises:
+            ProaError: it stopped before that; it is gone.
+        """
+        self._await(NAMESPACES)
+
+    def await_mounts(self) -> None:
+        """Wait until a staged child has mounted everything.
+
+        Raises:
+            ProaError: it stopped before that; it is gone.
+        """
+        self._await(MOUNTS)
+
+    def proceed(self) -> None:
+        """Let a staged child go on."""
+        os.eventfd_write(self._ready, 1)
 
     def await_separation(self) -> None:
         """Wait until the child has its own descriptors; then the parent may close its copies.
@@ -77,12 +104,7 @@ class Launch:
         Raises:
             ProaError: it stopped before that; it is gone.
         """
-        poll = select.poll()
-        poll.register(self._report, select.POLLIN)
-        poll.register(self.child.pidfd, select.POLLIN)
-        ready = dict(poll.poll())
-        if self._report not in ready or os.read(self._report, 1) != SEPARATED:
-            raise self.fail()
+        self._await(SEPARATED)
         self._adopt()
 
     def await_park(self) -> None:
@@ -138,11 +160,30 @@ class Launch:
 
     def close(self) -> None:
         """Close what belongs to the launch alone. Only after execve or the child's end."""
-        for fd in (self._report, self._hold):
+        self._close_descriptors()
+        self._arena.close()
+
+    def leave(self) -> None:
+        """Close the descriptors only: the child is another process' to start. Idempotent.
+
+        The arena stays mapped until this process ends, and in the child until its execve.
+        """
+        _left.append(self._arena)
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        for fd in (self._report, self._hold, self._ready):
             if fd >= 0:
                 os.close(fd)
-        self._report = self._hold = -1
-        self._arena.close()
+        self._report = self._hold = self._ready = -1
+
+    def _await(self, milestone: bytes) -> None:
+        poll = select.poll()
+        poll.register(self._report, select.POLLIN)
+        poll.register(self.child.pidfd, select.POLLIN)
+        ready = dict(poll.poll())
+        if self._report not in ready or os.read(self._report, 1) != milestone:
+            raise self.fail()
 
     def _reap(self) -> int:
         try:
@@ -189,6 +230,7 @@ def start(
     prepare: Callable[[int, Arena], None],
     entered: Sequence[tuple[int, str]] = (),
     shared: Sequence[int] = (),
+    detached_hold: int = -1,
 ) -> Launch:
     """Start a child and bring it to where it has descriptors of its own.
 
@@ -204,6 +246,8 @@ def start(
             slots it needs, identities, mounts.
         entered: namespaces to be in while the child is made: descriptor and kind.
         shared: slots in which the child leaves descriptors for the parent before it separates.
+        detached_hold: for a child that another process will start: what it reads eight bytes from
+            (this function takes it over). It announces its namespaces, and ``prepare`` waits.
 
     Raises:
         ProaError: a step failed; nothing is left.
@@ -217,7 +261,7 @@ def start(
         ours.append(parent)
         report, reporting = os.pipe2(os.O_CLOEXEC)
         ours.append(reporting)
-        hold = os.eventfd(0, os.EFD_CLOEXEC)
+        hold = detached_hold if detached_hold >= 0 else os.eventfd(0, os.EFD_CLOEXEC)
         try:
             arena = Arena(shared=executor.SEPARATE_MEMORY)
             arena.load(segments)
@@ -230,6 +274,9 @@ def start(
             raise
         launch = Launch(child, arena, report, hold, subject, shared)
         launch.disk = disk
+        if detached_hold >= 0:
+            launch._ready = os.dup(ready)
+            launch.await_namespaces()
         prepare(child.pid, arena)
         os.eventfd_write(ready, 1)
         launch.await_separation()

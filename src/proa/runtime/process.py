@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from proa.cgroups.cgroup import Cgroup
 from proa.errors import from_os_error
 from proa.linux import namespaces as ns
 from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
-from proa.oci.isolation import OverlayRoot, SandboxSpec, Stdio
+from proa.oci.isolation import DirectoryRoot, OverlayRoot, SandboxSpec, Stdio
 from proa.oci.spec import Linux
 from proa.runtime import groups, slots
 from proa.runtime import launch as launching
@@ -43,6 +44,25 @@ from proa.runtime.sources import Source, make_devices, open_base, open_bind, ope
 from proa.runtime.validate import validate
 
 OnNetwork = Callable[[int], None]
+
+
+class Detachment(NamedTuple):
+    """A creation whose process ends before the container's: another one starts and deletes it.
+
+    Attributes:
+        hold: what init reads eight bytes from before it executes its command: a FIFO that is open
+            for reading and writing. Taken over by the creation.
+        preserved: how many descriptors behind stdio init keeps.
+        on_namespaces: called with init's pid when its namespaces are there (``createRuntime``).
+        on_mounts: called with it when all is mounted and the root is not yet ``/``
+            (``createContainer``), or None. Only with a root that is a directory.
+    """
+
+    hold: int
+    preserved: int
+    on_namespaces: Callable[[int], None]
+    on_mounts: Callable[[int], None] | None
+
 
 _CLONED = ns.CLONE_NEWUSER | ns.CLONE_NEWPID
 """Namespaces that must be born with the child: what it unshares belongs to its user namespace."""
@@ -70,8 +90,12 @@ class ProcessIsolation:
         *,
         start: bool = False,
         on_network: OnNetwork | None = None,
+        detachment: Detachment | None = None,
     ) -> ProcessSandbox:
         """Build a sandbox; see :meth:`proa.oci.isolation.Isolation.create`.
+
+        With a ``detachment`` the sandbox stays parked and its init outlives this process; let go
+        of it with :meth:`ProcessSandbox.forget`.
 
         Raises:
             Invalid, Unsupported: the spec asks for what cannot be.
@@ -80,7 +104,7 @@ class ProcessIsolation:
         """
         validate(sandbox)
         executor = _choose(self._executor)
-        creation = _Creation(sandbox, stdio, executor, on_network, parked=not start)
+        creation = _Creation(sandbox, stdio, executor, on_network, detachment, parked=not start)
         try:
             launch = creation.run(cgroups=self._cgroups)
         except BaseException:
@@ -109,6 +133,7 @@ class _Creation:
         stdio: Stdio,
         executor: Executor,
         on_network: OnNetwork | None,
+        detachment: Detachment | None,
         *,
         parked: bool,
     ) -> None:
@@ -121,6 +146,7 @@ class _Creation:
         self.stdio = stdio
         self.executor = executor
         self.on_network = on_network
+        self.detachment = detachment
         self.parked = parked
         self.warnings: list[str] = []
         self.cgroup: Cgroup | None = None
@@ -135,9 +161,10 @@ class _Creation:
         cloned, unshared = self._divide_namespaces()
         entered = _open_namespaces(self.linux)
         subject = f"container {self.sandbox.id[:12]}"
+        detachment = self.detachment
         try:
             launch = launching.start(
-                compose_start(unshared),
+                compose_start(unshared, announced=detachment is not None),
                 executor=self.executor,
                 flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
                 cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
@@ -147,17 +174,31 @@ class _Creation:
                 prepare=self._prepare,
                 entered=entered,
                 shared=slots.SHARED,
+                detached_hold=detachment.hold if detachment is not None else -1,
             )
         except OSError as error:
             raise from_os_error(error, f"cannot start {subject}") from error
         finally:
             for fd, _ in entered:
                 os.close(fd)
+        if detachment is not None and detachment.on_mounts is not None:
+            self._stage(launch, detachment.on_mounts)
         if self.parked:
             launch.await_park()
+            if detachment is not None:
+                launch.leave()
         else:
             launch.await_execution()
         return launch
+
+    def _stage(self, launch: launching.Launch, on_mounts: Callable[[int], None]) -> None:
+        launch.await_mounts()
+        try:
+            on_mounts(launch.child.pid)
+        except BaseException:
+            launch.abort()
+            raise
+        launch.proceed()
 
     def undo(self) -> None:
         """Remove the cgroup of a sandbox that did not come to be."""
@@ -194,6 +235,7 @@ class _Creation:
         limits, raised = effective_limits(process.rlimits, self.warnings)
         joins = self.cgroup.join_fds() if self.cgroup is not None else ()
         host = describe_host(self.cgroup, len(joins), limits, parked=self.parked)
+        host = self._describe_detachment(host)
         arena.load(compose_init(self.sandbox, shown, host).segments)
         for index, fd in enumerate(joins):
             arena.set_slot(slots.JOIN + index, fd)
@@ -206,6 +248,17 @@ class _Creation:
         adjust(pid, process, limits, raised, self.warnings)
         if self.on_network is not None and _has_new_network(linux):
             self.on_network(ns.open_namespace(pid, "network"))
+        if self.detachment is not None:
+            self.detachment.on_namespaces(pid)
+
+    def _describe_detachment(self, host: Host) -> Host:
+        detachment, root = self.detachment, self.sandbox.root
+        if detachment is None:
+            return host
+        stage = ""
+        if detachment.on_mounts is not None and isinstance(root, DirectoryRoot):
+            stage = root.path
+        return host._replace(detached=True, preserved=detachment.preserved, stage=stage)
 
     def _map_sources(self, pid: int, arena: Arena) -> None:
         userns_fd = ns.open_namespace(pid, "user") if self.linux.uid_mappings else -1

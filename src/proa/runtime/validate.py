@@ -69,6 +69,10 @@ def validate(sandbox: SandboxSpec) -> None:
         raise Invalid(f"the spec of {sandbox.id} has no process or no linux section")
     if spec.hooks is not None and spec.hooks != Hooks():
         raise Unsupported("hooks are not part of this version")
+    if spec.linux.seccomp is not None and spec.linux.seccomp.listener_path:
+        raise Unsupported(
+            "seccomp listeners are not part of this version", "leave out listenerPath"
+        )
     validate_process(spec.process)
     kinds = _validate_namespaces(spec.linux)
     _validate_names(spec, kinds)

@@ -144,6 +144,18 @@ class Arena:
             for i in range(len(steps))
         ]
 
+    def find(self, name: str) -> int:
+        """Position of the segment of that name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return [segment.name for segment in self._segments].index(name)
+
+    def step(self, segment: int, index: int) -> Step:
+        """A step by its segment (by position; negative from the end) and its place in it."""
+        return self._segments[segment].steps[index]
+
     def ticks(self) -> list[tuple[str, Step, int]]:
         """Segment, step and time stamp counter (0: not reached) of every step, for measurements."""
         rows = []

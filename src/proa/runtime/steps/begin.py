@@ -21,6 +21,9 @@ from proa.oci.spec import LinuxTimeOffset
 from proa.runtime import slots
 from proa.runtime.plan import Segment, Slot, SlotAddress, Steps
 
+NAMESPACES = b"n"
+MOUNTS = b"c"
+
 _SIGKILL = 9
 _SIGSTOP = 19
 _LAST_STANDARD_SIGNAL = 31
@@ -36,12 +39,13 @@ _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
 
 @lru_cache(maxsize=8)
-def begin(*, unshared: int) -> Segment:
+def begin(*, unshared: int, announced: bool = False) -> Segment:
     """Signals and the namespaces that the child makes for itself, then waiting.
 
     Args:
         unshared: CLONE_NEW* flags. Making them here, not in the clone, leaves the parent free: on
             another CPU it makes the cgroup and the rest of the plan meanwhile.
+        announced: report when they are there, for a parent that shows them to somebody.
     """
     steps = Steps()
     steps.add("die with the supervisor", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
@@ -52,8 +56,19 @@ def begin(*, unshared: int) -> Segment:
         _raise_loopback(steps)
     if unshared & CLONE_NEWNS:
         steps.add("make mounts private", "mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    if announced:
+        steps.add("announce the namespaces", "write", Slot(slots.REPORT), NAMESPACES, 1)
     wait(steps)
     return steps.compile("begin")
+
+
+@lru_cache(maxsize=1)
+def checkpoint() -> Segment:
+    """Tell the parent that the mounts are there, and wait for its word."""
+    steps = Steps()
+    steps.add("announce the mounts", "write", Slot(slots.REPORT), MOUNTS, 1)
+    wait(steps)
+    return steps.compile("checkpoint")
 
 
 def reset_signals(steps: Steps) -> None:

@@ -8,16 +8,20 @@ import struct
 from functools import lru_cache
 
 from proa.linux import seccomp
+from proa.linux.syscalls import AT_FDCWD
 from proa.runtime import slots
 from proa.runtime.plan import Argument, Record, Segment, Slot, SlotAddress, Steps, Vector
 
 EXECUTE = "execute"
 """Name of the last segment; its results tell a missing command from one that cannot run."""
 
+FIND_STEP = "find the command"
+
 REPORT_FD = 3
 HOLD_FD = 4
 
 _F_DUPFD_CLOEXEC = 1030
+_AT_EACCESS = 0x200
 _TIOCSWINSZ = 0x5414
 _TIOCSCTTY = 0x540E
 _ABOVE_STDIO = 10
@@ -63,22 +67,49 @@ def stdio() -> Segment:
     return steps.compile("stdio")
 
 
-@lru_cache(maxsize=2)
-def seal(*, parked: bool) -> Segment:
-    """Close everything but stdio, the report pipe and, for a parked child, the hold."""
+@lru_cache(maxsize=4)
+def seal(*, parked: bool, preserved: int = 0) -> Segment:
+    """Close everything but stdio, the report pipe and, for a parked child, the hold.
+
+    Args:
+        parked: wait for the word to go on.
+        preserved: how many descriptors behind stdio the caller gives to the process.
+    """
     name = "close descriptors"
+    report_fd, hold_fd = REPORT_FD + preserved, HOLD_FD + preserved
+    above = _ABOVE_STDIO + preserved
     steps = Steps()
-    report: Argument = steps.add(name, "fcntl", Slot(slots.REPORT), _F_DUPFD_CLOEXEC, _ABOVE_STDIO)
+    report: Argument = steps.add(name, "fcntl", Slot(slots.REPORT), _F_DUPFD_CLOEXEC, above)
     if parked:
-        hold = steps.add(name, "fcntl", Slot(slots.HOLD), _F_DUPFD_CLOEXEC, _ABOVE_STDIO)
-    steps.add(name, "dup3", report, REPORT_FD, os.O_CLOEXEC)
+        hold = steps.add(name, "fcntl", Slot(slots.HOLD), _F_DUPFD_CLOEXEC, above)
+    steps.add(name, "dup3", report, report_fd, os.O_CLOEXEC)
     if parked:
-        steps.add(name, "dup3", hold, HOLD_FD, os.O_CLOEXEC)
-    steps.add(name, "close_range", HOLD_FD + 1 if parked else HOLD_FD, _LAST_FD, 0)
+        steps.add(name, "dup3", hold, hold_fd, os.O_CLOEXEC)
+    steps.add(name, "close_range", hold_fd + 1 if parked else hold_fd, _LAST_FD, 0)
     if parked:
-        steps.add("park", "write", REPORT_FD, PARKED, 1)
-        steps.add("park", "read", HOLD_FD, SlotAddress(slots.TOKEN), 8)
+        steps.add("park", "write", report_fd, PARKED, 1)
+        steps.add("park", "read", hold_fd, SlotAddress(slots.TOKEN), 8)
     return steps.compile("seal")
+
+
+def find_command(args: tuple[str, ...], env: tuple[str, ...]) -> Segment:
+    """Look for the command, for a child whose execve comes when nobody hears of its failure."""
+    candidates = list(_candidates(args[0], env))
+    steps = Steps()
+    for position, path in enumerate(candidates):
+        left = len(candidates) - position - 1
+        steps.add(
+            FIND_STEP,
+            "faccessat2",
+            AT_FDCWD,
+            os.fsencode(path),
+            os.X_OK,
+            _AT_EACCESS,
+            tolerate=_NOT_HERE if left else (),
+            skip=left,
+            skip_on="success" if left else "",
+        )
+    return steps.compile(FIND_STEP)
 
 
 @lru_cache(maxsize=16)

@@ -27,6 +27,10 @@ OVERLAY_CHECK = "check that the overlay is writable"
 SCAFFOLD = b"/proc"
 """Where, in the old root, mounts are attached that only have to be attached."""
 
+DIRECTORY_SCAFFOLD = b"/sys"
+"""Where a root that is its own base goes: what is stacked on it would cover the container's ``/``
+for every process that joins later."""
+
 _AT_EACCESS = 0x200
 _O_PATH = os.O_PATH | os.O_CLOEXEC
 _OPTIONS_MAX_BYTES = 4095
@@ -39,9 +43,13 @@ _PROPAGATION = {
 }
 
 
-@lru_cache(maxsize=1)
-def attach_base() -> Segment:
-    """Attach the base and make it the working directory."""
+@lru_cache(maxsize=4)
+def attach_base(place: bytes = SCAFFOLD) -> Segment:
+    """Attach the base and make it the working directory.
+
+    Args:
+        place: where in the old root; everything attached there goes away with it.
+    """
     steps = Steps()
     steps.add(
         "attach the root's directory",
@@ -49,7 +57,7 @@ def attach_base() -> Segment:
         Slot(slots.BASE),
         b"",
         AT_FDCWD,
-        SCAFFOLD,
+        place,
         api.MOVE_MOUNT_F_EMPTY_PATH,
     )
     steps.add("enter the root's directory", "fchdir", Slot(slots.BASE))
