@@ -103,18 +103,25 @@ class SleepingSupervisor(Supervisor):
 
     def _on_idle(self) -> None:
         kept = self._describe_kept()
-        if kept is None:
+        if kept is None or not self._save(kept):
             # Ask less and less often: what holds it awake may never go.
             self._idle_s = min(2 * self._idle_s, hibernation.LONGEST_IDLE_S)
             self._loop.when_idle(self._idle_s, self._on_idle)
             return
         record = self._journal.record
-        hibernation.save(self._context.layout.container(record.id), kept)
         if self._sleeper is not None:
             self._loop.stop()
             return
         self._context.state.close()
         hibernation.become(self._context.layout, record.id, kept)
+
+    def _save(self, kept: Kept) -> bool:
+        """Write what the next supervisor needs; on a full disk this one has to stay awake."""
+        try:
+            hibernation.save(self._context.layout.container(self._journal.record.id), kept)
+        except OSError:
+            return False
+        return True
 
     def _describe_kept(self) -> Kept | None:
         """What a keeper would hold; None if the container needs more than one can do."""
