@@ -438,3 +438,37 @@ def test_a_killed_worker_costs_a_sleeping_container_nothing(box):
         assert box.ok("exec", "web", "echo", "alive") == "alive"
         box.ok("kill", "web")
         assert waiter.communicate(timeout=AWAIT_S) == (b"137\n", b"")
+
+
+def test_a_sleeping_container_is_restarted_under_a_new_parent(box):
+    box.ok("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "600")
+    keeper = keeper_of(box, "web")
+    first = host_pid(box, "web")
+    box.ok("restart", "-t", "0", "web")
+    await_true(lambda: is_gone(keeper), "the end of the first keeper")
+    assert host_pid(box, "web") != first
+    assert keeper_of(box, "web") != keeper
+    assert box.ok("exec", "web", "echo", "again") == "again"
+    box.ok("rm", "-f", "web")
+
+
+def test_a_restart_policy_goes_on_after_a_sleep(box):
+    box.ok(
+        "run", "-d", "--name", "loop", "--restart", "on-failure:2", "--network", "none", "busybox",
+        "sh", "-c", "sleep 1; exit 3",
+    )  # fmt: skip
+    keeper_of(box, "loop")
+    assert box.ok("wait", "loop") == "3"
+    assert inspect(box, "loop")["RestartCount"] == 2
+
+
+def test_a_container_that_closed_its_output_does_not_keep_the_engine_busy(box):
+    box.ok(
+        "run", "-d", "--name", "quiet", "--network", "none", "busybox",
+        "sh", "-c", "exec >&- 2>&-; sleep 600",
+    )  # fmt: skip
+    keeper_of(box, "quiet")
+    workers = set(engines.processes(box.run_dir))
+    time.sleep(1)  # what is tested is that nothing happens
+    assert set(engines.processes(box.run_dir)) == workers
+    box.ok("rm", "-f", "quiet")

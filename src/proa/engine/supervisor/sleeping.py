@@ -101,6 +101,13 @@ class SleepingSupervisor(Supervisor):
         self._sleeper.close()
         os.close(self._lock)
 
+    def _relaunch(self) -> None:
+        """Start again as the container's own parent: the keeper was that of the last run."""
+        if self._sleeper is not None and not self._stopped_by_user:
+            self._sleeper.end()
+            self._sleeper = self._held = self._copied = None
+        super()._relaunch()
+
     def _on_idle(self) -> None:
         kept = self._describe_kept()
         if kept is None or not self._save(kept):
@@ -135,6 +142,9 @@ class SleepingSupervisor(Supervisor):
         if not self._loop.watched <= known or not hibernation.available(self._context.layout):
             return None
         if self._held is not None and self._copied is not None:
+            if (stdout, stderr) != (self._copied.stdout, self._copied.stderr):
+                # A stream has ended: the keeper would see its end again and again.
+                return None
             held = self._held.network
             if network is not None and held is not None and self._copied.network is not None:
                 if not network.holds_the_same(self._copied.network):
