@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 BUSYBOX = "busybox:latest"
 DEBIAN = "debian:bookworm"
+BOOTSTRAP_TIMEOUT_S = 280.0
 
 
 class MemoryReferences:
@@ -76,6 +77,25 @@ def busybox_archive() -> str:
 def debian_archive() -> str:
     """Return the path of an archive with ``debian:bookworm`` (needs mmdebstrap and the mirror)."""
     return _cached("debian-bookworm.tar", _save_bootstrapped(DEBIAN))
+
+
+def debian_arm64_archive() -> str:
+    """Return the path of an OCI archive with ``debian:bookworm`` for arm64, made by the command.
+
+    It has no key but its suite: what a point release changes in it is not what tests look at. Needs
+    mmdebstrap, the mirror and, until it is made, qemu-aarch64 in binfmt_misc.
+    """
+
+    def make(path: str) -> None:
+        from tests.support.engines import temporary_root
+
+        with temporary_root() as proa:
+            words = ("--quiet", "--architecture", "arm64", DEBIAN)
+            proa.ok("image", "bootstrap", *words, timeout_s=BOOTSTRAP_TIMEOUT_S)
+            proa.ok("save", "--format", "oci-archive", "-o", f"{path}.new", DEBIAN)
+        os.rename(f"{path}.new", path)
+
+    return _cached("debian-bookworm-arm64.tar", make)
 
 
 def stacked_archive(path: str, layers: int, name: str = "stack:latest") -> None:

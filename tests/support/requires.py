@@ -32,6 +32,8 @@ CI_PROMISES = (
     "cgroup:devices",
     "busybox",
     "mmdebstrap",
+    "mkfs.ext4",
+    "qemu-aarch64-static",
     "bwrap",
     "runc",
 )
