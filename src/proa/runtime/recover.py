@@ -7,9 +7,23 @@ namespace or the kernel has not finished killing them.
 
 from __future__ import annotations
 
+import os
+
 from proa.cgroups.systemd import DEFAULT_PARENT
 from proa.errors import NotFound, Unsupported
 from proa.runtime.groups import manager
+
+
+def list_groups(parent: str) -> set[str]:
+    """Names of the groups below a parent, in whichever hierarchy they are left."""
+    hierarchy = manager().hierarchy
+    names: set[str] = set()
+    for mount in {*hierarchy.v1.values(), *([hierarchy.unified] if hierarchy.unified else [])}:
+        try:
+            names.update(os.listdir(f"{mount}/{parent.strip('/')}"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return names
 
 
 def remove_remains(container_id: str, cgroup_path: str = "") -> bool:

@@ -26,7 +26,7 @@ from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, Unavailable, Unsupported, from_os_error
+from proa.errors import Forbidden, NotFound, ProaError, Unavailable, Unsupported, from_os_error
 from proa.fs import tree
 from proa.image.model import Image
 from proa.network.egress import parse_egress
@@ -125,10 +125,20 @@ def prepare(
         files.save(directory, config, container_id)
         record = _insert(context, new, places, durable=durable)
     except BaseException:
+        _forget(context, container_id)
         tree.remove_tree(directory)
         os.close(lock)
         raise
     return Prepared(record, image, lock, (*warnings, *remarks))
+
+
+def _forget(context: Context, container_id: str) -> None:
+    """Delete the record, if an interrupt came when it was there already."""
+    try:
+        if context.state.containers.find(container_id) is not None:
+            context.state.containers.delete(container_id, [])
+    except ProaError:
+        return  # the error that is on its way to the user matters more
 
 
 def _insert(

@@ -8,6 +8,9 @@ lock is free:
 * a container that was to be removed at its end (``--rm``) is removed, any other becomes *exited*
   with code 137 and says why.
 
+A supervisor that dies while it starts a container or after it has recorded its end leaves a group
+or a control socket beside a record that says *created* or *exited*; both are removed.
+
 A directory with a free lock and no record is what a crash between making a container and recording
 it left, or between deleting the record and the files; it is removed. Recovery holds the lock itself
 while it works, so two recoveries, or a recovery and a start, never meet.
@@ -48,11 +51,12 @@ def recover_all(context: Context) -> list[ContainerRecord]:
             current = recover_container(context, record)
             if current is not None and current.state.error == LOST_ERROR:
                 lost.append(current)
-    try:
-        names = os.listdir(context.layout.containers)
-    except FileNotFoundError:
-        return lost
-    for name in names:
+    stopped = [record for record in known.values() if record.state.status not in ALIVE]
+    remains = _names_of_remains(context, stopped) if stopped else set()
+    for record in stopped:
+        if record.id in remains:
+            _clear_stopped(context, record)
+    for name in _list(context.layout.containers):
         if is_id(name) and name not in known:
             _remove_orphan(context, name)
     return lost
@@ -73,6 +77,33 @@ def recover_container(context: Context, record: ContainerRecord) -> ContainerRec
             return current
         _clear_remains(context, current)
         return _record_loss(context, current)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _names_of_remains(context: Context, records: list[ContainerRecord]) -> set[str]:
+    """Ids that have a control socket, or a cgroup below a parent of these containers."""
+    parents = {os.path.dirname(cgroup_path(record)) for record in records}
+    groups = [name for parent in parents for name in recover.list_groups(parent)]
+    return {*_list(context.layout.controls), *groups}
+
+
+def _list(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _clear_stopped(context: Context, record: ContainerRecord) -> None:
+    lock = _try_lock(context.layout.container(record.id))
+    if lock is None:
+        return
+    try:
+        current = context.state.containers.find(record.id)
+        if current is not None and current.state.status not in ALIVE:
+            _clear_remains(context, current)
     finally:
         if lock >= 0:
             os.close(lock)
