@@ -105,6 +105,10 @@ class Parents:
         for mount in self._mounts:
             # Not only where this process opened it: a fork may have been in more hierarchies.
             self._remove(mount, path)
+            directory = self._open.get((mount, path))
+            if directory is not None and not directory.is_at(mount + path):
+                # Another process was the last to leave.
+                self._open.pop((mount, path)).close()
 
     def close(self) -> None:
         """Drop the pins of this process, remove what is empty, close all directories."""

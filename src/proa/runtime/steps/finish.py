@@ -21,6 +21,7 @@ REPORT_FD = 3
 HOLD_FD = 4
 
 _F_DUPFD_CLOEXEC = 1030
+_SIG_SETMASK = 2
 _AT_EACCESS = 0x200
 _TIOCSWINSZ = 0x5414
 _TIOCSCTTY = 0x540E
@@ -79,6 +80,8 @@ def seal(*, parked: bool, preserved: int = 0) -> Segment:
     report_fd, hold_fd = REPORT_FD + preserved, HOLD_FD + preserved
     above = _ABOVE_STDIO + preserved
     steps = Steps()
+    # Blocked signals survive execve; whoever blocked some here did it for itself.
+    steps.add("unblock all signals", "rt_sigprocmask", _SIG_SETMASK, bytes(8), None, 8)
     report: Argument = steps.add(name, "fcntl", Slot(slots.REPORT), _F_DUPFD_CLOEXEC, above)
     if parked:
         hold = steps.add(name, "fcntl", Slot(slots.HOLD), _F_DUPFD_CLOEXEC, above)
