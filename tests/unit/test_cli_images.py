@@ -40,7 +40,7 @@ def make_image(digit: str, *references: str, age_ns: int = DAY, **labels: str) -
 
 DEBIAN = make_image("a", "docker.io/library/debian:bookworm", "docker.io/library/debian:12")
 OTHER = make_image("b", "quay.io/team/app:v1", age_ns=3 * DAY, role="web")
-NAMELESS = make_image("c", age_ns=5 * DAY)
+NAMELESS = make_image("c", age_ns=2 * 3600 * SECOND)
 IMAGES = [NAMELESS, DEBIAN, OTHER]
 
 
@@ -49,7 +49,7 @@ class TestLs:
         ended = proa("images", images__list=IMAGES)
         assert ended.stdout == (
             "REPOSITORY         TAG        IMAGE ID       CREATED        SIZE\n"
-            "<none>             <none>     cccccccccccc   5 days ago     74.8MB\n"
+            "<none>             <none>     cccccccccccc   2 hours ago    74.8MB\n"
             "debian             bookworm   aaaaaaaaaaaa   24 hours ago   74.8MB\n"
             "debian             12         aaaaaaaaaaaa   24 hours ago   74.8MB\n"
             "quay.io/team/app   v1         bbbbbbbbbbbb   3 days ago     74.8MB\n"
