@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import msgspec
@@ -150,6 +150,7 @@ def memory(setting: Setting) -> None:
     count = setting.times(100)
     proa = setting.native
     proa.at_once(count, IN_FLIGHT, "start_idle")
+    _await_sleep(proa.supervisors())
     total_kb = measure.private_kb(proa.processes()) / count
     setting.fact(f"proa: everything, of {count} containers, each", total_kb, "kB")
     setting.fact("proa: supervisors, each", measure.private_kb(proa.supervisors()) / count, "kB")
@@ -165,6 +166,25 @@ def memory(setting: Setting) -> None:
         setting.fact("docker: daemons' growth, each", grown_kb / 10, "kB")
         docker.remove_all()
     setting.judge(Verdict(promise="memory", measured=total_kb / 1024, limit=1.0, unit=" MB"))
+
+
+def _await_sleep(supervisors: Sequence[int]) -> None:
+    """Wait until idle supervisors sleep (0.25 s after the last event), bounded.
+
+    Raises:
+        MeasurementError: one stays awake.
+    """
+    deadline = time.monotonic() + 10
+    for pid in supervisors:
+        while _name(pid) != "proa-keeper":
+            if time.monotonic() > deadline:
+                raise MeasurementError(f"supervisor {pid} of an idle container is awake")
+            time.sleep(0.01)
+
+
+def _name(pid: int) -> str:
+    with open(f"/proc/{pid}/comm", encoding="utf-8") as stream:
+        return stream.read().strip()
 
 
 def many(setting: Setting) -> None:
