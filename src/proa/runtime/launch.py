@@ -24,11 +24,14 @@ from proa.runtime.executors.clone import Child
 from proa.runtime.executors.selection import Executor
 from proa.runtime.failures import translate
 from proa.runtime.plan import Segment
-from proa.runtime.steps.begin import MOUNTS, NAMESPACES
+from proa.runtime.steps.begin import MOUNTS, NAMESPACES, WAIT
 from proa.runtime.steps.finish import PARKED, SEPARATED
 
 _SIGKILL = 9
 _POLL_IN_SHIFT = 32
+
+_REST_ATTEMPTS = 1000
+"""Milliseconds for the few calls before the child waits; they block on nothing."""
 
 _left: list[Arena] = []
 """Of children that were left parked: unmapping one would take the plan from under its child."""
@@ -155,8 +158,22 @@ class Launch:
     def abort(self) -> None:
         """End and reap the child, close everything. Idempotent."""
         if self._report >= 0:
+            if not self._adopted:
+                self._await_rest()
             self._reap()
             self._dispose()
+
+    def _await_rest(self) -> None:
+        """Wait until a child that shares our descriptors waits for us, or is gone.
+
+        Killed between opening a descriptor and noting it in its slot, it would leave us one that
+        nobody knows of.
+        """
+        poll = select.poll()
+        poll.register(self.child.pidfd, select.POLLIN)
+        for _attempt in range(_REST_ATTEMPTS):
+            if self._arena.current()[1].name == WAIT or poll.poll(1):
+                return
 
     def close(self) -> None:
         """Close what belongs to the launch alone. Only after execve or the child's end."""

@@ -12,6 +12,7 @@ import pytest
 from proa.errors import CommandNotExecutable, CommandNotFound, Conflict, Invalid, ProaError
 from proa.oci.isolation import OverlayRoot, Stdio
 from tests.support.sandboxes import Boxes, Pipes, make_process, make_spec, wait
+from tests.support.signals import ignored
 
 pytestmark = pytest.mark.requires("root", "userns", "idmap", "overlay", "busybox")
 
@@ -135,6 +136,13 @@ def test_init_has_no_ignored_or_blocked_signals(boxes: Boxes) -> None:
     spec = make_spec(make_process("grep", "-E", "SigIgn|SigBlk", "/proc/self/status"))
     out = boxes.run(spec).out
     assert out.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16]
+
+
+@pytest.mark.parametrize("number", [signal.SIGPIPE, 32, 33, signal.SIGRTMAX])
+def test_what_the_caller_ignores_init_does_not(boxes: Boxes, number: int) -> None:
+    spec = make_spec(make_process("grep", "SigIgn", "/proc/self/status"))
+    with ignored(number):
+        assert boxes.run(spec).out.split() == ["SigIgn:", "0" * 16]
 
 
 def test_the_host_path_of_the_root_may_be_private(boxes: Boxes) -> None:

@@ -24,9 +24,12 @@ from proa.runtime.plan import Segment, Slot, SlotAddress, Steps
 NAMESPACES = b"n"
 MOUNTS = b"c"
 
+WAIT = "wait for the supervisor"
+"""Name of the steps in which the child waits."""
+
 _SIGKILL = 9
 _SIGSTOP = 19
-_LAST_STANDARD_SIGNAL = 31
+_LAST_SIGNAL = 64
 _SIG_SETMASK = 2
 _SIGSET_BYTES = 8
 _DEFAULT_ACTION = bytes(32)
@@ -74,12 +77,14 @@ def checkpoint() -> Segment:
 def reset_signals(steps: Steps) -> None:
     """Unblock all signals, and take back what the parent ignores (Python ignores SIGPIPE).
 
-    CLONE_CLEAR_SIGHAND resets handlers only; an ignored signal stays ignored across execve.
+    CLONE_CLEAR_SIGHAND resets handlers only; an ignored signal stays ignored across execve. That
+    holds for the C library's own two (32 and 33) and the real-time signals, too, and the libraries'
+    interfaces do not tell of the former: whoever started the engine may have ignored any.
     """
     steps.add(
         "unblock signals", "rt_sigprocmask", _SIG_SETMASK, bytes(_SIGSET_BYTES), None, _SIGSET_BYTES
     )
-    for number in range(1, _LAST_STANDARD_SIGNAL + 1):
+    for number in range(1, _LAST_SIGNAL + 1):
         if number not in (_SIGKILL, _SIGSTOP):
             steps.add("reset signals", "rt_sigaction", number, _DEFAULT_ACTION, None, _SIGSET_BYTES)
 
@@ -142,8 +147,8 @@ def root_inside() -> Segment:
 
 def wait(steps: Steps) -> None:
     """Wait for the parent's word."""
-    steps.add("wait for the supervisor", "ppoll", SlotAddress(slots.POLL_READY), 2, None, None, 0)
-    steps.add("wait for the supervisor", "read", Slot(slots.READY), SlotAddress(slots.TOKEN), 8)
+    steps.add(WAIT, "ppoll", SlotAddress(slots.POLL_READY), 2, None, None, 0)
+    steps.add(WAIT, "read", Slot(slots.READY), SlotAddress(slots.TOKEN), 8)
 
 
 def become_root(steps: Steps) -> None:
