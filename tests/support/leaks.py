@@ -138,6 +138,7 @@ def _children() -> Iterator[str]:
 
 
 def _descriptors() -> Iterator[str]:
+    parents: set[str] = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{fd}")
@@ -145,9 +146,13 @@ def _descriptors() -> Iterator[str]:
             continue
         if target in ("/proc/self/fd", f"/proc/{os.getpid()}/fd"):
             continue
-        # One per hierarchy and process: the manager keeps the parent group of all containers open.
-        if target.startswith("/sys/fs/cgroup/") and target.endswith("/proa"):
-            continue
+        # One per hierarchy and process: the manager keeps the parent group of all containers open,
+        # until its next use also one that another process has removed.
+        parent = target.removesuffix(" (deleted)")
+        if parent.startswith("/sys/fs/cgroup/") and parent.endswith("/proa"):
+            if parent not in parents:
+                parents.add(parent)
+                continue
         yield f"descriptor {fd} -> {target}"
 
 
