@@ -149,10 +149,10 @@ def _descriptors() -> Iterator[str]:
         # One per hierarchy and process: the manager keeps the parent group of all containers open,
         # until its next use also one that another process has removed.
         parent = target.removesuffix(" (deleted)")
-        if parent.startswith("/sys/fs/cgroup/") and parent.endswith("/proa"):
-            if parent not in parents:
-                parents.add(parent)
-                continue
+        ours = parent.startswith("/sys/fs/cgroup/") and parent.endswith("/proa")
+        if ours and parent not in parents:
+            parents.add(parent)
+            continue
         yield f"descriptor {fd} -> {target}"
 
 
