@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pytest
 
 from proa.errors import Conflict, NotFound
+from proa.image.filters import choose_images
 from proa.image.model import HistoryEntry, Image, Removal
 from proa.oci.digest import parse_diff_id, parse_digest
 from proa.oci.imageconfig import ContainerDefaults, ImageConfig, RootFS
@@ -42,6 +44,11 @@ DEBIAN = make_image("a", "docker.io/library/debian:bookworm", "docker.io/library
 OTHER = make_image("b", "quay.io/team/app:v1", age_ns=3 * DAY, role="web")
 NAMELESS = make_image("c", age_ns=2 * 3600 * SECOND)
 IMAGES = [NAMELESS, DEBIAN, OTHER]
+
+
+def listed(wanted: Mapping[str, Sequence[str]]) -> list[Image]:
+    """Answer as ``engine.images.list`` does; the image of before= and since= is Debian's."""
+    return choose_images(IMAGES, wanted, lambda _name: DEBIAN)
 
 
 class TestLs:
@@ -87,13 +94,11 @@ class TestLs:
         ],
     )
     def test_filters(self, words: list[str], digits: str) -> None:
-        ended = proa(
-            "images", "--format", "{{.ID}}", *words, images__list=IMAGES, images__get=DEBIAN
-        )
+        ended = proa("images", "--format", "{{.ID}}", *words, images__list=listed)
         assert "".join(line[0] for line in ended.stdout.splitlines()) == digits
 
     def test_unknown_filter(self) -> None:
-        ended = proa("images", "-f", "foo=bar", images__list=IMAGES)
+        ended = proa("images", "-f", "foo=bar", images__list=listed)
         assert (ended.code, ended.stdout) == (1, "")
         assert "invalid filter 'foo'" in ended.stderr
 

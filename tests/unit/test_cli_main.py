@@ -60,7 +60,7 @@ class TestWords:
         assert ended.stderr.startswith(f"proa: 'proa {word}' is not built yet: ")
 
     def test_dockers_words_behind_a_noun(self) -> None:
-        assert "'proa image prune' is not built yet" in proa("image", "prune").stderr
+        assert "'proa system checkpoint' is not built yet" in proa("system", "checkpoint").stderr
 
     def test_what_is_built_elsewhere(self) -> None:
         """``proa volume prune`` exists, ``proa prune`` does not."""

@@ -58,6 +58,7 @@ COMMANDS = {
     "image inspect": "proa.cli.image.inspect",
     "image load": "proa.cli.image.load",
     "image ls": "proa.cli.image.ls",
+    "image prune": "proa.cli.image.prune",
     "image pull": "proa.cli.image.pull",
     "image push": "proa.cli.image.push",
     "image rm": "proa.cli.image.rm",
@@ -75,8 +76,10 @@ COMMANDS = {
     "network prune": "proa.cli.network.prune",
     "network rm": "proa.cli.network.rm",
     "search": "proa.cli.registries.search",
+    "system df": "proa.cli.system.df",
     "system events": "proa.cli.system.events",
     "system info": "proa.cli.system.info",
+    "system prune": "proa.cli.system.prune",
     "system recover": "proa.cli.system.recover",
     "version": "proa.cli.system.version",
     "volume create": "proa.cli.volume.create",
@@ -146,13 +149,11 @@ NOT_BUILT = {
     "context": _CLIENT,
     "node": _CLUSTER,
     "plugin": "Proa has no plugins",
-    "prune": "remove containers with 'proa rm' and images with 'proa rmi'",
     "secret": _CLUSTER,
     "service": _CLUSTER,
     "stack": _CLUSTER,
     "swarm": _CLUSTER,
     "trust": "images carry digests that are always verified",
-    "df": "look at the disk with 'proa images' and 'proa ps -s'",
 }
 
 

@@ -40,11 +40,20 @@ if TYPE_CHECKING:
     from proa.engine.containers.stats import StatsSample
     from proa.engine.containers.streams import Streams
     from proa.engine.containers.top import ProcessTable
+    from proa.engine.diskusage import DiskUsage
     from proa.engine.events import EventList, Events
     from proa.engine.facade import Result
-    from proa.engine.images import HistoryList, ImageList, Images, PushedList, RemovalList
+    from proa.engine.images import (
+        HistoryList,
+        ImageList,
+        Images,
+        ImagesPruned,
+        PushedList,
+        RemovalList,
+    )
     from proa.engine.model import EventRecord, Status
     from proa.engine.networks import NetworkOptions, Networks
+    from proa.engine.pruning import SystemPruned
     from proa.engine.registries import Registries
     from proa.engine.state import Endpoint, VolumeRecord
     from proa.engine.system import System
@@ -532,9 +541,9 @@ class AsyncImages:
     def __init__(self, synchronous: Images) -> None:
         self._it = synchronous
 
-    async def list(self) -> ImageList:
+    async def list(self, filters: Mapping[str, Sequence[str]] | None = None) -> ImageList:
         """Return every image once, newest first."""
-        return await call(self._it.list)
+        return await call(self._it.list, filters)
 
     async def get(self, ref: str) -> Image:
         """Return an image by name, digest, id or first digits of its id."""
@@ -555,6 +564,12 @@ class AsyncImages:
     async def remove(self, ref: str, *, force: bool = False) -> RemovalList:
         """Remove a name of an image, and the image with its last name."""
         return await call(self._it.remove, ref, force=force)
+
+    async def prune(
+        self, *, every: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> ImagesPruned:
+        """Remove images without a tag (``every``: all) that no container uses, and all garbage."""
+        return await call(self._it.prune, every=every, filters=filters)
 
     async def load(
         self, source: str | int, *, platform: str = "", progress: Progress = silent
@@ -756,9 +771,11 @@ class AsyncNetworks:
         """Take a container off a network, at once if it runs."""
         await call(self._it.disconnect, reference, container, force=force)
 
-    async def prune(self, *, everything: bool = False) -> builtins.list[str]:
+    async def prune(
+        self, *, everything: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> builtins.list[str]:
         """Remove the networks that no container is on; return their names."""
-        return await call(self._it.prune, everything=everything)
+        return await call(self._it.prune, everything=everything, filters=filters)
 
 
 class AsyncVolumes:
@@ -794,9 +811,11 @@ class AsyncVolumes:
         """Remove a volume and its data."""
         await call(self._it.remove, name, force=force)
 
-    async def prune(self, *, every: bool = False) -> tuple[Names, int]:
+    async def prune(
+        self, *, every: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> tuple[Names, int]:
         """Remove anonymous volumes (``every``: all) that no container uses."""
-        return await call(self._it.prune, every=every)
+        return await call(self._it.prune, every=every, filters=filters)
 
 
 class AsyncEvents:
@@ -844,6 +863,20 @@ class AsyncSystem:
     async def recover(self) -> Restored:
         """Set right what a crash or a reboot left; start what its restart policy wants running."""
         return await call(self._it.recover)
+
+    async def df(self) -> DiskUsage:
+        """Return what images, containers and volumes take on disk, as ``du`` counts it."""
+        return await call(self._it.df)
+
+    async def prune(
+        self,
+        *,
+        every: bool = False,
+        volumes: bool = False,
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> SystemPruned:
+        """Remove stopped containers, unused networks and images, and all garbage."""
+        return await call(self._it.prune, every=every, volumes=volumes, filters=filters)
 
     async def info(self) -> dict[str, object]:
         """Return what ``docker info`` shows, and what this host lacks."""

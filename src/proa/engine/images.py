@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from proa.engine.config import Pull
 from proa.engine.containers import recovery
@@ -30,6 +32,13 @@ HistoryList = list[HistoryEntry]
 RemovalList = list[Removal]
 
 
+class ImagesPruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed, and how many bytes that freed, as ``du`` counts them."""
+
+    removed: tuple[Removal, ...]
+    freed_bytes: int
+
+
 class Images:
     """Verbs on the images of one engine."""
 
@@ -37,9 +46,23 @@ class Images:
         self._context = context
         self._store = context.images
 
-    def list(self) -> ImageList:
-        """Return every image once, newest first."""
-        return self._store.list()
+    def list(self, filters: Mapping[str, Sequence[str]] | None = None) -> ImageList:
+        """Return every image once, newest first.
+
+        Args:
+            filters: ``reference``, ``dangling``, ``label``, ``label!``, ``before``, ``since``,
+                ``until``; with ``reference``, images have only those of their names that fit.
+
+        Raises:
+            Invalid: an unknown filter or a bad value.
+            NotFound: no image of ``before`` or ``since``.
+        """
+        images = self._store.list()
+        if not filters:
+            return images
+        from proa.image.filters import choose_images
+
+        return choose_images(images, filters, self._store.get)
 
     def get(self, ref: str) -> Image:
         """Return an image by name, digest, id or first digits of its id."""
@@ -61,6 +84,31 @@ class Images:
         """Remove a name of an image, and the image with its last name."""
         recovery.recover_all(self._context)
         return self._store.remove(ref, force=force, in_use=self._in_use)
+
+    def prune(
+        self, *, every: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> ImagesPruned:
+        """Remove images without a tag (``every``: all) that no container uses, and all garbage.
+
+        Args:
+            every: images with a tag, too; what interrupted pulls could go on from goes with them.
+            filters: ``until``, ``label``, ``label!``, and ``dangling``, where ``false`` means
+                ``every``.
+
+        Raises:
+            Invalid: an unknown filter or a bad value.
+            Unavailable: another command makes images right now.
+        """
+        from proa.image.filters import PRUNING, conditions_of, read_boolean
+
+        wanted = {name: values for name, values in (filters or {}).items() if values}
+        dangling = wanted.pop("dangling", None)
+        if dangling is not None:
+            every = not read_boolean("dangling", dangling)
+        chosen = conditions_of(wanted, PRUNING, self._store.get)
+        recovery.recover_all(self._context)
+        removed, freed_bytes = self._store.prune(every=every, chosen=chosen, in_use=self._in_use)
+        return ImagesPruned(removed=tuple(removed), freed_bytes=freed_bytes)
 
     def load(
         self, source: str | int, *, platform: str = "", progress: Progress = silent

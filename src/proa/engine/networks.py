@@ -16,6 +16,7 @@ from proa.engine.containers.lifecycle import get as get_container
 from proa.engine.context import Context
 from proa.engine.ipc import control, wire
 from proa.engine.model import EventRecord
+from proa.engine.prunefilters import PruneFilter
 from proa.engine.state import Endpoint
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.linux.netlink import link
@@ -172,7 +173,12 @@ class Networks:
             _synchronize(self._context, record.id)
         self._context.state.events.append(_event(network, "disconnect", record.id))
 
-    def prune(self, *, everything: bool = False) -> builtins.list[str]:
+    def prune(
+        self,
+        *,
+        everything: bool = False,
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> builtins.list[str]:
         """Remove the networks that no container is on; return their names.
 
         The bridge of the default network and the engine's firewall table go too when nobody uses
@@ -180,12 +186,19 @@ class Networks:
 
         Args:
             everything: unused by the command line; networks of stopped containers too.
+            filters: ``until``, ``label`` and ``label!``.
+
+        Raises:
+            Invalid: an unknown filter.
         """
+        chosen = PruneFilter(filters)
         removed = []
         for network in self._context.state.networks.list():
             endpoints = self.endpoints(network.id)
             used = any(item.address4 or item.address6 for item in endpoints)
             if used or (endpoints and not everything):
+                continue
+            if not chosen.passes(network.labels, network.created_at_ns):
                 continue
             if network.name != attachments.DEFAULT:
                 self._remove(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from proa import __version__
@@ -14,6 +15,8 @@ from proa.runtime.security import userns
 
 if TYPE_CHECKING:
     from proa.engine.containers.restore import Restored
+    from proa.engine.diskusage import DiskUsage
+    from proa.engine.pruning import SystemPruned
 
 _ENGINE_API = "1.51"
 
@@ -41,6 +44,37 @@ class System:
         from proa.engine.containers.restore import restore
 
         return restore(self._context)
+
+    def df(self) -> DiskUsage:
+        """Return what images, containers and volumes take on disk, as ``du`` counts it."""
+        from proa.engine import diskusage
+
+        return diskusage.measure(self._context)
+
+    def prune(
+        self,
+        *,
+        every: bool = False,
+        volumes: bool = False,
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> SystemPruned:
+        """Remove stopped containers, unused networks and images, and all garbage.
+
+        Args:
+            every: all images that no container uses, not only those without a tag.
+            volumes: anonymous volumes that no container uses, too.
+            filters: ``until``, ``label`` and ``label!``.
+
+        Raises:
+            Invalid: an unknown filter; nothing was removed.
+            Unsupported: ``until`` together with volumes.
+            Unavailable: another command makes images right now; containers are gone already.
+        """
+        from proa.engine.pruning import prune_system
+
+        return prune_system(
+            self._context, every=every, volumes=volumes, filters=dict(filters or {})
+        )
 
     def info(self) -> dict[str, object]:
         """Return what ``docker info`` shows, and what this host lacks."""

@@ -23,10 +23,11 @@ import msgspec
 from proa.engine.config import ContainerConfig, MountConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord
+from proa.engine.prunefilters import PruneFilter
 from proa.engine.state import VolumeRecord
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.fs import tree
-from proa.fs.usage import usage
+from proa.fs.usage import allocated_bytes
 from proa.image.model import Image
 from proa.image.snapshots.copyup import copy_directory
 from proa.image.snapshots.view import LayeredView
@@ -128,19 +129,32 @@ class Volumes:
             )
         discard(self._context, name)
 
-    def prune(self, *, every: bool = False) -> tuple[Names, int]:
+    def prune(
+        self, *, every: bool = False, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> tuple[Names, int]:
         """Remove anonymous volumes (``every``: all) that no container uses.
+
+        Args:
+            every: those with a name, too.
+            filters: ``label`` and ``label!`` (``name[=value]``).
 
         Returns:
             Their names, and how many bytes that freed.
+
+        Raises:
+            Invalid: an unknown filter.
         """
+        chosen = PruneFilter(filters, ("label", "label!"))
         removed: Names = []
         freed = 0
         for volume in self._context.state.volumes.list():
-            if (volume.anonymous or every) and not users_of(self._context, volume.name):
-                freed += usage(data_directory(self._context, volume.name)).size_bytes
-                discard(self._context, volume.name)
-                removed.append(volume.name)
+            if not (volume.anonymous or every) or users_of(self._context, volume.name):
+                continue
+            if not chosen.passes(volume.labels, volume.created_at_ns):
+                continue
+            freed += allocated_bytes(f"{self._context.layout.volumes}/{volume.name}")
+            discard(self._context, volume.name)
+            removed.append(volume.name)
         return removed, freed
 
     def _passes(self, volume: VolumeRecord, key: str, values: Sequence[str]) -> bool:

@@ -44,6 +44,25 @@ def usage(path: str) -> Usage:
         os.close(top_fd)
 
 
+def allocated_bytes(path: str) -> int:
+    """Return the allocated bytes of a file, or of a directory and all below it; 0 when missing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return usage(path).size_bytes
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+    try:
+        return os.lstat(path).st_blocks * _BLOCK_BYTES
+    except FileNotFoundError:
+        return 0
+
+
 def _measure(top_fd: int) -> Usage:
     top = os.fstat(top_fd)
     size, inodes = top.st_blocks * _BLOCK_BYTES, 1

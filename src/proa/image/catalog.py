@@ -15,6 +15,7 @@ import msgspec
 
 from proa.errors import Corrupt
 from proa.fs.atomicfile import load_file, save_file
+from proa.fs.usage import allocated_bytes
 from proa.image.content.store import ContentStore
 from proa.image.limits import DEFAULT, Limits
 from proa.image.model import Image, Layer, Progress, silent
@@ -56,7 +57,7 @@ class Catalog:
         if found is not None:
             return found
         try:
-            version, image = _decoder.decode(load_file(self._summary_path(manifest_digest)))
+            version, image = _decoder.decode(load_file(self.summary_path(manifest_digest)))
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
         if version != _VERSION:
@@ -113,7 +114,7 @@ class Catalog:
         )
         os.makedirs(self.path, 0o700, exist_ok=True)
         save_file(
-            self._summary_path(manifest_digest),
+            self.summary_path(manifest_digest),
             _encoder.encode((_VERSION, image)),
             durable=False,
         )
@@ -132,15 +133,19 @@ class Catalog:
             elif len(name) == 128:
                 yield f"sha512:{name}"
 
-    def forget(self, manifest_digest: str) -> None:
-        """Remove a summary; idempotent."""
+    def forget(self, manifest_digest: str) -> int:
+        """Remove a summary; return the bytes that it took. Idempotent."""
         self._memo.pop(manifest_digest, None)
+        path = self.summary_path(manifest_digest)
+        size_bytes = allocated_bytes(path)
         try:
-            os.unlink(self._summary_path(manifest_digest))
+            os.unlink(path)
         except FileNotFoundError:
-            pass
+            return 0
+        return size_bytes
 
-    def _summary_path(self, manifest_digest: str) -> str:
+    def summary_path(self, manifest_digest: str) -> str:
+        """Return where a summary is or would be."""
         return f"{self.path}/{encoded(manifest_digest)}"
 
     def _lowers(self, snapshots: list[Snapshot]) -> tuple[str, ...]:

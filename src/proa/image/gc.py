@@ -13,6 +13,7 @@ from collections.abc import Collection
 
 from proa.errors import ProaError
 from proa.fs.tree import remove_tree
+from proa.fs.usage import allocated_bytes
 from proa.image.catalog import Catalog, layer_sources
 from proa.image.content.store import ContentStore
 from proa.image.model import Removal
@@ -33,6 +34,7 @@ def collect(
     in_use: Collection[str],
     *,
     resumable: bool = True,
+    measured: bool = False,
 ) -> tuple[list[Removal], int]:
     """Remove all that is not reachable from a name or from an image in use.
 
@@ -41,9 +43,10 @@ def collect(
         catalog, content, snapshots: what is swept.
         in_use: ids of images that containers use, kept even when they lost their names.
         resumable: keep what interrupted pulls of the last day can go on from.
+        measured: count the bytes of layers, too, which reads each of their directories.
 
     Returns:
-        The removed layers, and the freed bytes.
+        The removed layers, and the freed bytes as ``du`` counts them.
     """
     targets = {record.target for record in references.list()}
     for digest in catalog.digests():
@@ -53,27 +56,32 @@ def collect(
     blobs: set[str] = set()
     chains: set[str] = set()
     for target in targets:
-        _mark(target, catalog, content, blobs, chains)
+        mark(target, catalog, content, blobs, chains)
     freed = 0
     removed = []
     for digest in list(catalog.digests()):
         if digest not in targets:
-            catalog.forget(digest)
+            freed += catalog.forget(digest)
     for chain_id in snapshots.chain_ids():
         if chain_id not in chains:
-            freed += snapshots.remove(chain_id)
+            if measured:
+                freed += allocated_bytes(os.path.dirname(snapshots.directory(chain_id)))
+            snapshots.remove(chain_id)
             removed.append(Removal(action="deleted", target=chain_id))
     for blob in content.digests():
         if blob not in blobs:
             freed += content.remove(blob)
+    if measured:
+        freed += sum(map(allocated_bytes, snapshots.staged_paths()))
     snapshots.remove_garbage()
     freed += _remove_ingests(content, _RESUMABLE_S if resumable else 0)
     return removed, freed
 
 
-def _mark(
+def mark(
     target: str, catalog: Catalog, content: ContentStore, blobs: set[str], chains: set[str]
 ) -> None:
+    """Add what the image of a manifest consists of to ``blobs`` and ``chains``."""
     blobs.add(target)
     image = catalog.find(target)
     if image is not None:
@@ -95,16 +103,11 @@ def _mark(
 
 def _remove_ingests(content: ContentStore, resumable_s: float) -> int:
     """Remove what has no writer any more, younger downloads excepted; return its bytes."""
-    directory = f"{content.path}/ingest"
     freed = 0
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return 0
-    for name in names:
-        path = f"{directory}/{name}"
-        status = os.lstat(path)
-        if not name.startswith("sha") or time.time() - status.st_mtime >= resumable_s:
+    for path in content.ingest_paths():
+        name = os.path.basename(path)
+        age_s = time.time() - os.lstat(path).st_mtime
+        if not name.startswith("sha") or age_s >= resumable_s:
+            freed += allocated_bytes(path)
             remove_tree(path)
-            freed += status.st_size
     return freed

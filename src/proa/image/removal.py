@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from proa.errors import Conflict
 from proa.image.model import Removal
@@ -76,8 +76,21 @@ def _with_lonely_digests(record: ImageRecord, own: Sequence[ImageRecord]) -> lis
     return [record, *same]
 
 
-def prune_names(references: References, *, every: bool, in_use: Mapping[str, str]) -> list[Removal]:
-    """Remove images without a tag, or all, as far as no container uses them."""
+def prune_names(
+    references: References,
+    *,
+    every: bool,
+    in_use: Mapping[str, str],
+    chosen: Callable[[ImageRecord], bool] = lambda _record: True,
+) -> list[Removal]:
+    """Remove images without a tag, or all, as far as no container uses them.
+
+    Args:
+        references: the table of names.
+        every: those with a tag, too.
+        in_use: image id -> a container that uses it.
+        chosen: asked with the newest record of each image that would go.
+    """
     by_image: dict[str, list[ImageRecord]] = {}
     for record in references.list():
         by_image.setdefault(record.image_id, []).append(record)
@@ -85,7 +98,7 @@ def prune_names(references: References, *, every: bool, in_use: Mapping[str, str
     for image_id, records in by_image.items():
         named = [record for record in records if is_named(record)]
         tagged = any("@" not in record.reference for record in named)
-        if image_id in in_use or (tagged and not every):
+        if image_id in in_use or (tagged and not every) or not chosen(records[-1]):
             continue
         for record in records:
             references.remove(record.reference)

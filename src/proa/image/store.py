@@ -24,6 +24,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,12 +36,16 @@ from proa.image.content.store import ContentStore
 from proa.image.limits import DEFAULT, Limits
 from proa.image.model import ArchiveFormat, HistoryEntry, Image, Progress, Removal, silent
 from proa.image.naming import given_name, names_of, parse_target, put_name, resolve
-from proa.image.references import References
+from proa.image.references import ImageRecord, References
 from proa.image.removal import prune_names, remove_names
 from proa.image.snapshots.overlay import Snapshots
 from proa.image.unpack import LayerReader
 from proa.oci.digest import Digest
 from proa.oci.mediatype import Compression
+
+if TYPE_CHECKING:
+    from proa.image.filters import Condition
+    from proa.image.usage import StoreUsage
 
 InUse = Callable[[], Mapping[str, str]]
 """Returns image id -> name of one container that uses it; called with the store locked."""
@@ -144,18 +149,32 @@ class ImageStore:
         return removed
 
     def prune(
-        self, *, every: bool = False, in_use: InUse = nobody
+        self,
+        *,
+        every: bool = False,
+        chosen: Sequence[Condition] = (),
+        in_use: InUse = nobody,
     ) -> tuple[builtins.list[Removal], int]:
         """Remove nameless images (``every``: all) that no container uses, and all garbage.
 
-        With ``every``, what interrupted pulls could go on from is garbage too.
+        With ``every`` and nothing to choose by, what interrupted pulls could go on from is garbage
+        too.
+
+        Args:
+            every: images with a name, too.
+            chosen: what an image must be like to go (:mod:`proa.image.filters`).
+            in_use: which images containers use.
 
         Returns:
-            What was removed, and how many bytes that freed.
+            What was removed, and how many bytes that freed, as ``du`` counts them.
 
         Raises:
             Unavailable: somebody else makes images right now.
         """
+
+        def may_go(record: ImageRecord) -> bool:
+            return all(holds(self.get(record.image_id)) for holds in chosen)
+
         with self._exclusive() as alone:
             if not alone:
                 raise Unavailable(
@@ -163,9 +182,19 @@ class ImageStore:
                     "try again when it is done",
                 )
             used = in_use()
-            removed = prune_names(self.references, every=every, in_use=used)
-            layers, freed_bytes = self._collect(used, resumable=not every)
+            removed = prune_names(self.references, every=every, in_use=used, chosen=may_go)
+            resumable = bool(chosen) or not every
+            layers, freed_bytes = self._collect(used, resumable=resumable, measured=True)
         return removed + layers, freed_bytes
+
+    def usage(self, in_use: InUse = nobody) -> StoreUsage:
+        """Return what all images take on disk; reads every directory of every layer."""
+        from proa.image.usage import measure_store
+
+        with self.lease(), Border(f"cannot measure the images of {self.root}"):
+            return measure_store(
+                self.references, self._catalog, self.content, self.snapshots, self.list(), in_use()
+            )
 
     def history(self, name: str) -> builtins.list[HistoryEntry]:
         """Return how the image came to be, newest step first; errors as :meth:`get`."""
@@ -392,7 +421,7 @@ class ImageStore:
                 held.release()
 
     def _collect(
-        self, used: Mapping[str, str], *, resumable: bool = True
+        self, used: Mapping[str, str], *, resumable: bool = True, measured: bool = False
     ) -> tuple[builtins.list[Removal], int]:
         from proa.image.gc import collect
 
@@ -404,6 +433,7 @@ class ImageStore:
                 self.snapshots,
                 used,
                 resumable=resumable,
+                measured=measured,
             )
 
     def _lock_path(self) -> str:

@@ -9,9 +9,9 @@ import msgspec
 from proa.engine.containers.lifecycle import remove
 from proa.engine.containers.query import list_containers
 from proa.engine.context import Context
-from proa.errors import Conflict, Invalid, NotFound
-from proa.fs.usage import usage
-from proa.units import parse_timestamp
+from proa.engine.prunefilters import PruneFilter
+from proa.errors import Conflict, NotFound
+from proa.fs.usage import allocated_bytes
 
 _STOPPED = ("created", "exited", "dead")
 
@@ -32,25 +32,17 @@ def prune(context: Context, filters: Mapping[str, Sequence[str]] | None = None) 
     Raises:
         Invalid: another filter.
     """
-    wanted = dict(filters or {})
-    before = [parse_timestamp(text) for text in wanted.pop("until", [])]
-    without = [text.partition("=") for text in wanted.pop("label!", [])]
-    for name in wanted:
-        if name != "label":
-            raise Invalid(f"invalid filter '{name}'", "the filters are until, label and label!")
+    chosen = PruneFilter(filters)
     removed, freed = [], 0
-    for record in list_containers(context, everything=True, filters=wanted):
-        labels = record.config.labels
+    for record in list_containers(context, everything=True):
         if record.state.status not in _STOPPED:
             continue
-        if before and record.created_at_ns >= min(before):
-            continue
-        if any(name in labels and (not eq or labels[name] == v) for name, eq, v in without):
+        if not chosen.passes(record.config.labels, record.created_at_ns):
             continue
         try:
-            size = usage(f"{context.layout.container(record.id)}/upper").size_bytes
+            size = allocated_bytes(context.layout.container(record.id))
             remove(context, record.id)
-        except (NotFound, Conflict, FileNotFoundError):
+        except (NotFound, Conflict):
             continue  # somebody else removed or started it
         removed.append(record.id)
         freed += size

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 
 from proa.errors import Corrupt
 from proa.fs.atomicfile import load_file, save_file, sync_directory
+from proa.fs.usage import allocated_bytes
 from proa.image.border import Border
 from proa.image.content.ingest import Ingest
 from proa.image.content.verify import Meter, check
@@ -116,17 +117,17 @@ class ContentStore:
         self._prepared = True
 
     def remove(self, digest: Digest) -> int:
-        """Forget a blob; return the bytes that it took, 0 when it was not there.
+        """Forget a blob; return the bytes that it took on disk, 0 when it was not there.
 
         Only for the collector (see the module's docstring).
         """
         path = self.blob_path(digest)
+        size_bytes = allocated_bytes(path)
         try:
-            size = os.stat(path).st_size
             os.unlink(path)
         except FileNotFoundError:
             return 0
-        return size
+        return size_bytes
 
     def digests(self) -> Iterator[Digest]:
         """Yield the digest of every blob."""
@@ -138,3 +139,11 @@ class ContentStore:
                 continue
             for encoded_name in names:
                 yield parse_digest(f"{name}:{encoded_name}")
+
+    def ingest_paths(self) -> list[str]:
+        """Return the files of blobs that are being written, or that a crash or a cut left."""
+        directory = f"{self.path}/ingest"
+        try:
+            return [f"{directory}/{name}" for name in os.listdir(directory)]
+        except FileNotFoundError:
+            return []

@@ -119,23 +119,21 @@ class Snapshots:
         sync_directory(f"{self.path}/l")
         sync_directory(self.path)
 
-    def remove(self, chain_id: ChainID) -> int:
-        """Remove a snapshot; return the bytes of its files, 0 when it was not there.
+    def remove(self, chain_id: ChainID) -> None:
+        """Remove a snapshot; one that is not there is fine.
 
         Only for the collector, under the image store's exclusive lock, uppermost layers first. The
         name goes first: what is half removed has no name.
         """
-        snapshot = self.find(chain_id)
         gone = f"{self.path}/staging/{encoded(chain_id)}"
         remove_tree(gone)
         try:
             os.rename(f"{self.path}/{encoded(chain_id)}", gone)
         except FileNotFoundError:
-            return 0
+            return
         # After the name: a snapshot that has its name has its link, too.
         os.unlink(f"{self.path}/l/{_short(chain_id)}")
         remove_tree(gone)
-        return snapshot.size_bytes if snapshot else 0
 
     def chain_ids(self) -> list[ChainID]:
         """Return the chain id of every committed snapshot."""
@@ -149,6 +147,14 @@ class Snapshots:
                 algorithm = "sha256" if len(name) == 64 else "sha512"
                 found.append(parse_chain_id(f"{algorithm}:{name}"))
         return found
+
+    def staged_paths(self) -> list[str]:
+        """Return the directories of layers that are being unpacked, or that a crash left."""
+        directory = f"{self.path}/staging"
+        try:
+            return [f"{directory}/{name}" for name in os.listdir(directory)]
+        except FileNotFoundError:
+            return []
 
     def remove_garbage(self) -> None:
         """Remove what crashed writers left. Under the image store's exclusive lock."""
