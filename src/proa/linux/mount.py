@@ -17,8 +17,10 @@ from proa.linux.syscalls import (
     SYS_FSMOUNT,
     SYS_FSOPEN,
     SYS_MOUNT_SETATTR,
+    SYS_MOVE_MOUNT,
     SYS_OPEN_TREE,
     call,
+    number,
 )
 
 MS_RDONLY = 1
@@ -97,9 +99,19 @@ def make_tmpfs() -> int:
     Raises:
         OSError: EPERM without CAP_SYS_ADMIN.
     """
-    context = call(SYS_FSOPEN, b"tmpfs", FSOPEN_CLOEXEC)
+    return make_filesystem("tmpfs", mode="755")
+
+
+def make_filesystem(kind: str, **options: str) -> int:
+    """Detached new mount of a filesystem that has no device (``tmpfs``, ``proc`` ...).
+
+    Raises:
+        OSError: EPERM without CAP_SYS_ADMIN, ENODEV, EINVAL for an option.
+    """
+    context = call(SYS_FSOPEN, kind.encode(), FSOPEN_CLOEXEC)
     try:
-        call(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, b"mode", b"755", 0)
+        for name, value in options.items():
+            call(SYS_FSCONFIG, context, FSCONFIG_SET_STRING, name.encode(), value.encode(), 0)
         call(SYS_FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
         return call(SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, 0)
     finally:
@@ -109,3 +121,28 @@ def make_tmpfs() -> int:
 def clone_path(path: str, flags: int = 0) -> int:
     """Detached copy of the mount that a host path is on, rooted at that path."""
     return open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | flags)
+
+
+def attach(mount_fd: int, path: str, dir_fd: int = AT_FDCWD) -> None:
+    """Attach a detached mount at a path of this mount namespace.
+
+    Raises:
+        OSError: with the path as ``filename``.
+    """
+    try:
+        call(SYS_MOVE_MOUNT, mount_fd, b"", dir_fd, os.fsencode(path), MOVE_MOUNT_F_EMPTY_PATH)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def enter_root(path: str) -> None:
+    """Make a mount point the root of this mount namespace and detach the old root.
+
+    Raises:
+        OSError: it is no mount point, or EPERM.
+    """
+    os.chdir(path)
+    call(number("pivot_root"), b".", b".")
+    call(number("umount2"), b".", MNT_DETACH)
+    os.chdir("/")

@@ -41,8 +41,11 @@ FILES = {
 }
 """Name in ``/proc/PID/ns`` by the OCI runtime spec's name."""
 
-_setns = ctypes.CDLL(None, use_errno=True).setns
+_libc = ctypes.CDLL(None, use_errno=True)
+_setns = _libc.setns
 _setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_unshare = _libc.unshare
+_unshare.argtypes = (ctypes.c_int,)
 
 
 def setns(fd: int, flags: int) -> None:
@@ -52,6 +55,17 @@ def setns(fd: int, flags: int) -> None:
         OSError: EPERM, EINVAL.
     """
     if _setns(fd, flags) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces for new ones; CLONE_NEWPID is for children born from now on.
+
+    Raises:
+        OSError: EPERM, ENOSPC (a limit below /proc/sys/user).
+    """
+    if _unshare(flags) < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
 
