@@ -1,4 +1,4 @@
-"""Diagnostics of the engine itself, for ``--debug``; off, and then nearly free, unless enabled.
+"""Diagnostics of the engine itself, for ``--debug`` and ``proa serve``; off, and then nearly free.
 
 One event is one line in logfmt, written with one ``write(2)``, so that processes that share the
 descriptor do not mix their lines::
@@ -19,13 +19,15 @@ from typing import Final
 
 _Sink = Callable[[str, str, dict[str, object]], None]
 
-_LEVELS: Final = {"debug": 10, "warning": 30}
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30}
 _sink: _Sink | None = None
+_debug_sink: _Sink | None = None
+"""The same, or None while steps are not wanted."""
 
 
 def is_enabled() -> bool:
-    """Tell whether events go anywhere: ask before computing an expensive field."""
-    return _sink is not None
+    """Tell whether steps go anywhere: ask before computing an expensive field."""
+    return _debug_sink is not None
 
 
 def debug(event: str, **fields: object) -> None:
@@ -35,8 +37,14 @@ def debug(event: str, **fields: object) -> None:
         event: dotted words, package first: ``runtime.launch``.
         fields: what the reader needs, units in the names.
     """
+    if _debug_sink is not None:
+        _debug_sink("debug", event, fields)
+
+
+def info(event: str, **fields: object) -> None:
+    """Record what whoever runs a server wants to know."""
     if _sink is not None:
-        _sink("debug", event, fields)
+        _sink("info", event, fields)
 
 
 def warning(event: str, **fields: object) -> None:
@@ -45,16 +53,17 @@ def warning(event: str, **fields: object) -> None:
         _sink("warning", event, fields)
 
 
-def enable(target: int | str = 2) -> None:
+def enable(target: int | str = 2, *, steps: bool = True) -> None:
     """Write events to a descriptor, or append them to a file.
 
     Args:
         target: a descriptor that stays open, or a path (created 0600).
+        steps: also those of :func:`debug`.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    global _sink
+    global _sink, _debug_sink
     if isinstance(target, str):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         target = os.open(target, flags, 0o600)
@@ -68,11 +77,12 @@ def enable(target: int | str = 2) -> None:
             pass  # diagnostics never break what they describe
 
     _sink = write
+    _debug_sink = write if steps else None
 
 
 def use_logging(name: str = "proa") -> None:
     """Send events to ``logging.getLogger(name)``."""
-    global _sink
+    global _sink, _debug_sink
     import logging
 
     logger = logging.getLogger(name)
@@ -80,13 +90,13 @@ def use_logging(name: str = "proa") -> None:
     def emit(level: str, event: str, fields: dict[str, object]) -> None:
         logger.log(_LEVELS[level], "%s%s", event, _format_fields(fields), extra={"proa": fields})
 
-    _sink = emit
+    _sink = _debug_sink = emit
 
 
 def disable() -> None:
     """Drop events again."""
-    global _sink
-    _sink = None
+    global _sink, _debug_sink
+    _sink = _debug_sink = None
 
 
 def _format(level: str, event: str, fields: dict[str, object]) -> str:

@@ -76,6 +76,7 @@ COMMANDS = {
     "network prune": "proa.cli.network.prune",
     "network rm": "proa.cli.network.rm",
     "search": "proa.cli.registries.search",
+    "serve": "proa.cli.serve",
     "system df": "proa.cli.system.df",
     "system events": "proa.cli.system.events",
     "system info": "proa.cli.system.info",

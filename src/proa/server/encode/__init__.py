@@ -1,0 +1,1 @@
+"""Wire formats of Docker that the engine does not speak itself, one module per resource."""

@@ -1,0 +1,1 @@
+"""The handlers, one module per resource; see :mod:`proa.server.routing` for how to add one."""
