@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from proa.image.registry.credentials import Credentials
     from proa.image.registry.manifests import Fetched
     from proa.image.registry.session import Found
     from proa.oci.descriptor import Descriptor
+    from proa.oci.platform import Platform
 
 
 class Registries:
@@ -32,6 +34,26 @@ class Registries:
         from proa.image.registry.session import log_in
 
         return log_in(registry_of(registry), username, password, store=CredentialStore())
+
+    def check(self, registry: str, credentials: Credentials) -> str:
+        """Ask a registry whether it takes these credentials, without storing anything.
+
+        Args:
+            registry: ``host[:port]`` or a URL of it; empty: Docker Hub.
+            credentials: whose.
+
+        Returns:
+            The identity token that the registry offers instead of the password; empty for none.
+
+        Raises:
+            Unauthorized: the registry refused them.
+            Forbidden: they would have gone over plain HTTP.
+            Unavailable: no answer.
+        """
+        from proa.image.registry.credentials import registry_of
+        from proa.image.registry.session import check
+
+        return check(registry_of(registry), credentials)
 
     def log_out(self, registry: str) -> bool:
         """Forget the credentials for a registry; False when there were none."""
@@ -60,8 +82,12 @@ class Registries:
         with Client() as client:
             return search(client, part, registry or HUB, limit=limit)
 
-    def get_manifest(self, ref: str) -> Fetched:
+    def get_manifest(self, ref: str, *, credentials: Credentials | None = None) -> Fetched:
         """Return the manifest or index that a name means in its registry, byte for byte.
+
+        Args:
+            ref: a reference.
+            credentials: for this question; None: what ``proa login`` stored.
 
         Raises:
             NotFound: no such name there.
@@ -73,9 +99,41 @@ class Registries:
         from proa.oci.reference import parse_reference
 
         reference = parse_reference(ref)
-        with Client() as client:
+        with Client(credentials=credentials) as client:
             repository = Repository(client, reference)
             return get_manifest(repository, str(reference.digest or reference.tag))
+
+    def list_platforms(
+        self, ref: str, *, credentials: Credentials | None = None
+    ) -> tuple[Descriptor, tuple[Platform, ...]]:
+        """Return what a name points at in its registry, and for which platforms there is an image.
+
+        Arguments and errors as :meth:`get_manifest`.
+        """
+        from proa.image.registry.blobs import read_blob
+        from proa.image.registry.client import Client
+        from proa.image.registry.manifests import get_manifest
+        from proa.image.registry.repository import Repository
+        from proa.oci.codec import MAX_DOCUMENT_BYTES
+        from proa.oci.imageconfig import parse_image_config
+        from proa.oci.index import parse_index
+        from proa.oci.manifest import is_index, parse_manifest
+        from proa.oci.reference import parse_reference
+
+        reference = parse_reference(ref)
+        with Client(credentials=credentials) as client:
+            repository = Repository(client, reference)
+            found = get_manifest(repository, str(reference.digest or reference.tag))
+            what = f"manifest {found.descriptor.digest} of {repository}"
+            if is_index(found.data, what):
+                entries = parse_index(found.data, what).manifests
+                named = (one.platform for one in entries if one.platform is not None)
+                # Attestations are entries without a platform, said as "unknown".
+                return found.descriptor, tuple(one for one in named if one.os != "unknown")
+            config = parse_manifest(found.data, what).config
+            data = read_blob(repository, config, MAX_DOCUMENT_BYTES)
+            image = parse_image_config(data, f"image config {config.digest}")
+            return found.descriptor, (image.platform,)
 
     def list_referrers(self, ref: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """Return what refers to an image in its registry: signatures, SBOMs, attestations.

@@ -73,16 +73,35 @@ def log_in(
         Forbidden: they would have gone over plain HTTP.
     """
     given = Credentials(username=username, password=password)
+    token = check(registry, given, registries=registries, environment=environment)
+    kept = Credentials(username=username, identity_token=token) if token else given
+    return store.save(registry, kept)
+
+
+def check(
+    registry: str,
+    credentials: Credentials,
+    *,
+    registries: Registries | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str:
+    """Ask a registry whether it takes these credentials; nothing is stored.
+
+    Returns:
+        The identity token that its token server offers instead of the password; empty for none.
+
+    Raises:
+        Unauthorized: the registry refused them.
+        Forbidden: they would have gone over plain HTTP.
+    """
     doing = f"cannot log in to {registry}"
-    with Client(registries, given, environment=environment) as client:
+    with Client(registries, credentials, environment=environment) as client:
         endpoint = client.registries.get_endpoints(registry, for_push=True)[0]
         try:
             client.send(endpoint, Request(method="GET", doing=doing, offline=True)).close()
         except Unauthorized as error:
             raise Unauthorized(f"{doing}: the user name or password is wrong") from error
-        token = client.get_authenticator(endpoint).identity_token
-    kept = Credentials(username=username, identity_token=token) if token else given
-    return store.save(registry, kept)
+        return client.get_authenticator(endpoint).identity_token
 
 
 def split_term(term: str) -> tuple[str, str]:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from proa.server.routes import ping
+from proa.server.routes import absent, images, networks, ping, registries, system, volumes
 from proa.server.routing import Route
 
-ROUTES: tuple[Route, ...] = (*ping.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *ping.ROUTES,
+    *registries.ROUTES,
+    *images.ROUTES,
+    *networks.ROUTES,
+    *volumes.ROUTES,
+    *system.ROUTES,
+    *absent.ROUTES,
+)
