@@ -20,6 +20,7 @@ import pytest
 
 from proa.cli.ociruntime import documents
 from proa.oci import spec as oci
+from tests.support.engines import temporary_root
 from tests.support.sandboxes import make_root
 
 pytestmark = pytest.mark.requires("root", "busybox", "seccomp")
@@ -44,7 +45,8 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> str:
 class Runtime:
     """The runtime with a root and a bundle of its own."""
 
-    def __init__(self, launcher: str, directory: Path) -> None:
+    def __init__(self, launcher: str, directory: Path, env: dict[str, str]) -> None:
+        self._env = {**os.environ, **env}
         self._command = [launcher, "--root", str(directory / "root")]
         self.bundle = directory / "bundle"
         self.root = directory / "root"
@@ -61,15 +63,18 @@ class Runtime:
     def __call__(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*self._command, *words], capture_output=True, text=True, cwd=self.bundle,
-            timeout=_TIMEOUT_S, check=False, **options,
+            timeout=_TIMEOUT_S, check=False, env=self._env, **options,
         )  # fmt: skip
+
+    def open(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._command, *words], cwd=self.bundle, env=self._env, **options)
 
     def create(self, name: str, *words: str) -> None:
         """Create with stdio at /dev/null: init would hold pipes of this process open."""
         subprocess.run(
             [*self._command, "create", *words, name], cwd=self.bundle, check=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT_S,
+            timeout=_TIMEOUT_S, env=self._env,
         )  # fmt: skip
 
     def state(self, name: str) -> dict[str, Any]:
@@ -77,9 +82,19 @@ class Runtime:
         return document
 
 
-@pytest.fixture
-def runtime(launcher: str, tmp_path: Path) -> Iterator[Runtime]:
-    made = Runtime(launcher, tmp_path)
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[dict[str, str]]:
+    """Where the commands of this module find warm workers."""
+    with temporary_root() as proa:
+        yield {"PROA_ROOT": proa.root, "PROA_RUN": proa.run_dir}
+
+
+@pytest.fixture(params=["cold", "warm"])
+def runtime(
+    launcher: str, tmp_path: Path, zygote: dict[str, str], request: pytest.FixtureRequest
+) -> Iterator[Runtime]:
+    env = zygote if request.param == "warm" else {"PROA_ZYGOTE": "0"}
+    made = Runtime(launcher, tmp_path, env)
     yield made
     for name in os.listdir(made.root) if made.root.exists() else []:
         made("delete", "--force", name)
@@ -237,6 +252,59 @@ def test_a_user_without_no_new_privileges_keeps_the_filter(runtime: Runtime) -> 
     done = runtime("run", "web")
     assert done.stdout == "1000\n"
     assert "not permitted" in done.stderr.lower()
+
+
+def test_all_processes_are_signalled(runtime: Runtime) -> None:
+    runtime.configure("sh", "-c", "sleep 1000 & sleep 1000")
+    runtime.create("web")
+    runtime("start", "web")
+    pidfd = os.pidfd_open(runtime.state("web")["pid"])
+    assert runtime("kill", "--all", "web", "KILL").returncode == 0
+    assert select.select([pidfd], [], [], _TIMEOUT_S)[0]
+    os.close(pidfd)
+    assert runtime("ps", "--format", "json", "web").stdout.strip() == "[]"
+
+
+def test_ambient_capabilities_that_cannot_be_are_left_out(runtime: Runtime) -> None:
+    def add(document: dict[str, Any]) -> None:
+        document["process"]["capabilities"]["ambient"] = ["CAP_KILL"]
+
+    runtime.configure("grep", "CapAmb", "/proc/self/status", edit=add)
+    done = runtime("run", "web")
+    assert (done.returncode, done.stdout.split()[1]) == (0, "0" * 16)
+    assert "CAP_KILL" in done.stderr
+
+
+def test_signals_reach_the_command(runtime: Runtime) -> None:
+    runtime.configure("sh", "-c", "trap 'echo told; exit 7' USR1; echo up; while :; do :; done")
+    with runtime.open("run", "web", stdout=subprocess.PIPE) as running:
+        assert running.stdout.readline() == b"up\n"
+        running.send_signal(signal.SIGUSR1)
+        assert running.stdout.read() == b"told\n"
+    assert running.returncode == 7
+
+
+def test_a_container_outlives_the_command_that_is_killed(runtime: Runtime) -> None:
+    runtime.configure("sh", "-c", "echo up; exec sleep 1000")
+    with runtime.open("run", "web", stdout=subprocess.PIPE) as running:
+        assert running.stdout.readline() == b"up\n"
+        running.kill()
+    assert runtime.state("web")["status"] == "running"
+    assert runtime("exec", "web", "sh", "-c", "exit 4").returncode == 4
+
+
+def test_a_container_inherits_what_its_caller_has(runtime: Runtime) -> None:
+    runtime.configure("sh", "-c", "ulimit -n; grep Cpus_allowed_list /proc/self/status;"
+                      "read line < /proc/self/stat; set -- $line; echo ${19}")  # fmt: skip
+    few = (
+        "import os,resource,sys; resource.setrlimit(resource.RLIMIT_NOFILE, (444, 444));"
+        "os.sched_setaffinity(0, [0]); os.nice(3); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", few, *runtime._command, "run", "web"], cwd=runtime.bundle,
+        env=runtime._env, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["444", "Cpus_allowed_list:", "0", "3"], done.stderr
 
 
 PODMAN_CONFIG = """[engine]

@@ -81,7 +81,7 @@ def test_the_thin_client_and_the_engine_agree_on_the_default_roots(monkeypatch):
 
 def test_the_clients_words_reach_the_worker_as_they_are(monkeypatch):
     monkeypatch.setattr(os, "environb", {b"A": b"1", b"B": b"=2\n"})
-    payload = client._payload(["run", "-e", "X=\udcff", ""])
+    payload = client.payload_of(["run", "-e", "X=\udcff", ""])
     assert payload == b"4\0" + b"2\0" + b"run\0-e\0X=\xff\0\0" + b"A=1\0B==2\n"
 
 

@@ -17,7 +17,12 @@ _RETRY_S = 0.001
 
 
 def kill_listed(pids: Callable[[], list[int]]) -> None:
-    """SIGKILL the processes that a group lists, and no other.
+    """SIGKILL the processes that a group lists, and no other: see :func:`signal_listed`."""
+    signal_listed(pids, signal.SIGKILL)
+
+
+def signal_listed(pids: Callable[[], list[int]], number: int) -> None:
+    """Signal the processes that a group lists, and no other.
 
     A pid read from the list may be recycled before it is used. So each is opened as a pidfd first
     and signalled only if the group still lists its pid afterwards: while the pidfd's process lives
@@ -27,7 +32,7 @@ def kill_listed(pids: Callable[[], list[int]]) -> None:
     try:
         for pid in opened.keys() & set(pids()):
             try:
-                signal.pidfd_send_signal(opened[pid], signal.SIGKILL)
+                signal.pidfd_send_signal(opened[pid], number)
             except ProcessLookupError:
                 continue
     finally:

@@ -12,6 +12,10 @@ import _socket
 import os
 import sys
 
+TYPE_CHECKING = False  # typing costs milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _PROXIED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 _IN_PROCESS = frozenset({"serve"})
 """Commands that live for long and belong to the caller's session."""
@@ -22,16 +26,28 @@ def main() -> None:
     argv = sys.argv[1:]
     if os.environ.get("PROA_ZYGOTE") == "0" or _IN_PROCESS.intersection(argv[:1]):
         _leave(_run_in_process(argv))
-    payload = _payload(argv)
+    payload = payload_of(argv)
+    code = ask(payload, start=True)
+    _leave(_run_in_process(argv) if code is None else code)
+
+
+def ask(payload: bytes, *, start: bool, signals: Sequence[int] = ()) -> int | None:
+    """Let a worker do the work; return the exit code, None if there is none to do it.
+
+    Args:
+        payload: see :func:`payload_of`.
+        start: start a zygote when there is none.
+        signals: to hand on; empty: those of a terminal and of service managers.
+    """
     for _ in range(8):
-        peer = _connect() or _connect_slowly()
+        peer = _connect() or (_connect_slowly() if start else None)
         if peer is None:
             break
-        code = _ask(peer, payload)
+        code = _ask(peer, payload, signals)
         if code is not None:
-            _leave(code)
+            return code
         peer.close()
-    _leave(_run_in_process(argv))
+    return None
 
 
 def _leave(code: int) -> None:
@@ -44,7 +60,8 @@ def _leave(code: int) -> None:
     os._exit(code)
 
 
-def _payload(argv: list[str]) -> bytes:
+def payload_of(argv: list[str]) -> bytes:
+    """A command line and this process' environment, as a worker reads them."""
     environment = [name + b"=" + value for name, value in os.environb.items()]
     words = [os.fsencode(word) for word in argv]
     counts = [b"%d" % len(words), b"%d" % len(environment)]
@@ -98,7 +115,7 @@ def _connect_slowly() -> _socket.socket | None:
     return _socket.socket(fileno=peer.detach())
 
 
-def _ask(peer: _socket.socket, payload: bytes) -> int | None:
+def _ask(peer: _socket.socket, payload: bytes, signals: Sequence[int]) -> int | None:
     """Send the request and wait for its end; None if no worker ever accepted it."""
     directory = os.open(".", os.O_PATH | os.O_DIRECTORY)
     fds = [_usable(0, os.O_RDONLY), _usable(1, os.O_WRONLY), _usable(2, os.O_WRONLY), directory]
@@ -114,7 +131,7 @@ def _ask(peer: _socket.socket, payload: bytes) -> int | None:
         return None
     finally:
         os.close(directory)
-    _proxy_signals(peer)
+    _proxy_signals(peer, signals)
     return _await_exit(peer)
 
 
@@ -127,7 +144,7 @@ def _usable(fd: int, mode: int) -> int:
     return fd
 
 
-def _proxy_signals(peer: _socket.socket) -> None:
+def _proxy_signals(peer: _socket.socket, signals: Sequence[int]) -> None:
     # The signal module would bring enum along: five milliseconds of a cold start.
     import _signal  # type: ignore[import-not-found]
 
@@ -138,8 +155,7 @@ def _proxy_signals(peer: _socket.socket) -> None:
         except OSError:
             pass
 
-    for name in _PROXIED:
-        number = getattr(_signal, name)
+    for number in signals or [getattr(_signal, name) for name in _PROXIED]:
         # A signal that the caller ignores (nohup) stays ignored.
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, forward)

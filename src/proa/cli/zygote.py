@@ -10,6 +10,8 @@ import signal
 
 import proa.cli.main
 from proa.cli.io import IO
+from proa.cli.ociruntime.client import MARK
+from proa.cli.ociruntime.service import serve
 from proa.engine import context as contexts
 from proa.engine.layout import Layout
 from proa.engine.warm import cool, warm
@@ -51,4 +53,6 @@ def main(ready_fd: int, root: str, run: str, idle_s: float) -> None:
 
 
 def _run_command(argv: list[str]) -> int:
+    if argv[:1] == [MARK]:
+        return serve(argv[1:], IO.standard())
     return proa.cli.main.run(argv, IO.standard())

@@ -37,6 +37,13 @@ _left: list[Arena] = []
 """Of children that were left parked: unmapping one would take the plan from under its child."""
 
 
+def unmap_left() -> None:
+    """Free the plans of children that were left parked, once all of them have executed or ended."""
+    for arena in _left:
+        arena.close()
+    _left.clear()
+
+
 class Launch:
     """A child on its way to execve.
 

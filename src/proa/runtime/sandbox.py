@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from proa.cgroups.processes import signal_listed
 from proa.errors import Conflict, Unsupported, from_os_error
-from proa.linux.process import pidfd_open, pidfd_send_signal
 from proa.oci.isolation import SandboxSpec, Stats, Stdio
 from proa.oci.resources import LinuxResources
 from proa.oci.spec import Process
@@ -141,8 +141,10 @@ class ProcessSandbox:
         if number == _SIGKILL and self._cgroup is not None:
             self._cgroup.kill()
             return
-        for pid in self.processes():
-            _signal(pid, number)
+        try:
+            signal_listed(self.processes, number)
+        except OSError as error:
+            raise from_os_error(error, f"cannot signal container {self._spec.id}") from error
 
     def pause(self) -> None:
         """Freeze all processes; returns once they are frozen."""
@@ -219,18 +221,3 @@ class ProcessSandbox:
         if self._cgroup is None:
             raise Unsupported(f"container {self._spec.id} has no cgroup on this host")
         return self._cgroup
-
-
-def _signal(pid: int, number: int) -> None:
-    try:
-        pidfd = pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:
-        pass
-    except OSError as error:
-        raise from_os_error(error, f"cannot send signal {number} to pid {pid}") from error
-    finally:
-        os.close(pidfd)

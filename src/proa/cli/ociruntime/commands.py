@@ -22,6 +22,7 @@ from proa.runtime.bundle.console import send_console
 from proa.runtime.bundle.creation import STDIO, Request, create, write_pid_file
 from proa.runtime.bundle.execution import enter
 from proa.runtime.bundle.store import Store
+from proa.runtime.launch import unmap_left
 
 BUNDLE = Flag("bundle", STRING, "Directory with config.json", short="b", default=".")
 NO_PIVOT = Flag("no-pivot", BOOL, "Do not pivot_root")
@@ -86,14 +87,16 @@ def _run(session: Session) -> int:
     _warn(session, sandbox.warnings)
     try:
         _start(session)
-        if detached:
-            return 0
-        code = attend(sandbox.init).code
     except BaseException:
         lifecycle.delete(session.store, session.id, force=True)
         raise
+    if detached:
+        return 0
+    code = attend(sandbox.init).code
     if not options[KEEP]:
         _delete(session)
+    sandbox.forget()
+    unmap_left()
     return code
 
 
@@ -186,7 +189,9 @@ def _exec(session: Session) -> int:
         write_pid_file(options[PID_FILE], handle.pid)
     if options[DETACH]:
         return 0
-    return attend(handle).code
+    code = attend(handle).code
+    handle.close()
+    return code
 
 
 def _spec(session: Session) -> int:

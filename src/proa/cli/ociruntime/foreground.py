@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
+from typing import TYPE_CHECKING
 
+from proa.engine.ipc import host
 from proa.oci.isolation import ExitStatus, ProcessHandle
 
+if TYPE_CHECKING:
+    from proa.engine.supervisor.terminal import ClientTerminal
+
 _CHUNK_BYTES = 65536
+_CLIENT_GONE = 129
 
 _KEPT = frozenset(
     (signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGURG, signal.SIGPIPE, signal.SIGWINCH)
@@ -17,50 +24,79 @@ _KEPT = frozenset(
 
 
 def attend(handle: ProcessHandle) -> ExitStatus:
-    """Wait for a process; forward signals, and the terminal when it has one."""
-    for number in signal.valid_signals() - _KEPT:
-        signal.signal(number, lambda received, _frame: handle.signal(received))
-    if handle.console >= 0:
-        _relay(handle)
-    return handle.wait()
+    """Wait for a process; hand on signals, and the terminal when it has one.
 
-
-def _relay(handle: ProcessHandle) -> None:
-    """Copy between this process' terminal and the container's until the latter is closed."""
-    from proa.engine.supervisor.terminal import ClientTerminal
-
-    master = handle.console
-    terminal = ClientTerminal.find(0)
-    if terminal is not None:
-        _follow_size(handle, terminal)
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    poll.register(master, select.POLLIN)
+    Raises:
+        SystemExit: the client that a worker does this for is gone; the process lives on.
+    """
+    worker = host.current
+    peer = worker.peer if worker is not None else None
+    if peer is None:
+        for number in signal.valid_signals() - _KEPT:
+            signal.signal(number, lambda received, _frame: handle.signal(received))
+    else:
+        host.release_input(peer)
+    terminal = _take_terminal(handle)
     try:
-        while True:
-            for fd, _events in poll.poll():
-                data = _read(fd)
-                if not data and fd == master:
-                    return
-                if not data:
-                    poll.unregister(0)
-                    continue
-                _write(1 if fd == master else master, data)
+        _serve(handle, peer, terminal)
     finally:
         if terminal is not None:
             terminal.restore()
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+    return handle.wait()
 
 
-def _follow_size(handle: ProcessHandle, terminal: object) -> None:
+def _take_terminal(handle: ProcessHandle) -> ClientTerminal | None:
+    if handle.console < 0:
+        return None
     from proa.engine.supervisor.terminal import ClientTerminal
 
-    assert isinstance(terminal, ClientTerminal)
-
-    def resize(_number: int = 0, _frame: object = None) -> None:
+    terminal = ClientTerminal.find(0)
+    if terminal is not None:
         handle.resize(*terminal.size())
+        signal.signal(signal.SIGWINCH, lambda _number, _frame: handle.resize(*terminal.size()))
+    return terminal
 
-    resize()
-    signal.signal(signal.SIGWINCH, resize)
+
+def _serve(
+    handle: ProcessHandle, peer: socket.socket | None, terminal: ClientTerminal | None
+) -> None:
+    """Until the terminal is closed, or the process without one has ended."""
+    master = handle.console
+    poll = select.poll()
+    poll.register(master if master >= 0 else handle.pidfd, select.POLLIN)
+    if master >= 0:
+        poll.register(0, select.POLLIN)
+    if peer is not None:
+        poll.register(peer, select.POLLIN)
+    while True:
+        for fd, _events in poll.poll():
+            if peer is not None and fd == peer.fileno():
+                _hand_on(handle, peer, terminal)
+            elif master < 0:
+                return
+            elif data := _read(fd):
+                _write(1 if fd == master else master, data)
+            elif fd == master:
+                return
+            else:
+                poll.unregister(0)
+
+
+def _hand_on(handle: ProcessHandle, peer: socket.socket, terminal: ClientTerminal | None) -> None:
+    from proa.engine.ipc import wire
+
+    try:
+        kind, payload, _ = wire.receive(peer)
+    except OSError:
+        kind, payload = b"", b""
+    if not kind:
+        raise SystemExit(_CLIENT_GONE)
+    number = int(payload) if kind == b"K" and payload.isdigit() else 0
+    if number == signal.SIGWINCH and terminal is not None:
+        handle.resize(*terminal.size())
+    elif number and number not in _KEPT:
+        handle.signal(number)
 
 
 def _read(fd: int) -> bytes:

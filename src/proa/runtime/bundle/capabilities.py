@@ -16,6 +16,30 @@ def limit(process: Process, linux: Linux) -> tuple[Process, list[str]]:
 
     In a user namespace of its own a container has every capability.
     """
+    process, warnings = _limit_ambient(process)
+    process, more = _limit_to_own(process, linux)
+    return process, warnings + more
+
+
+def _limit_ambient(process: Process) -> tuple[Process, list[str]]:
+    """Only what is permitted and inheritable can be ambient (prctl(2), PR_CAP_AMBIENT_RAISE)."""
+    sets = process.capabilities
+    if sets is None:
+        return process, []
+    possible = set(sets.permitted).intersection(sets.inheritable)
+    missing = [name for name in sets.ambient if name not in possible]
+    if not missing:
+        return process, []
+    ambient = tuple([name for name in sets.ambient if name in possible])
+    return (
+        msgspec.structs.replace(
+            process, capabilities=msgspec.structs.replace(sets, ambient=ambient)
+        ),
+        [f"not ambient, as they are not inheritable: {', '.join(sorted(missing))}"],
+    )
+
+
+def _limit_to_own(process: Process, linux: Linux) -> tuple[Process, list[str]]:
     sets = process.capabilities
     if sets is None or any(namespace.type == "user" for namespace in linux.namespaces):
         return process, []

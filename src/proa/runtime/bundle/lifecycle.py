@@ -6,6 +6,7 @@ import errno
 import os
 import select
 
+from proa.cgroups.processes import signal_listed
 from proa.errors import Conflict, NotFound, ProaError, TimedOut, Unsupported, from_os_error
 from proa.linux.process import pidfd_open, pidfd_send_signal
 from proa.oci.resources import LinuxResources
@@ -53,8 +54,10 @@ def kill(store: Store, container_id: str, number: int, *, everything: bool = Fal
     """
     record, spec = store.load(container_id), store.load_spec(container_id)
     if everything:
-        for pid in processes(store, container_id):
-            _signal_pid(pid, number)
+        try:
+            signal_listed(lambda: processes(store, container_id), number)
+        except OSError as error:
+            raise from_os_error(error, f"cannot send signal {number} to {container_id}") from error
         return
     if not is_alive(record):
         raise Conflict("container not running")
@@ -230,10 +233,3 @@ def _signal(record: Record, number: int) -> None:
         raise from_os_error(error, f"cannot send signal {number} to {record.id}") from error
     finally:
         os.close(pidfd)
-
-
-def _signal_pid(pid: int, number: int) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
