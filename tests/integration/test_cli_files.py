@@ -222,3 +222,13 @@ class TestCommit:
         assert done.code == 1
         assert "RUN x" in done.stderr
         box.ok("rm", "cc")
+
+
+def test_a_container_that_writes_nothing_has_an_empty_layer(proa: Proa) -> None:
+    """The places of its mounts are in a layer below the image's, made once for all."""
+    ensure_busybox(proa)
+    container = proa.ok("create", "--network", "none", "busybox", "true").strip()
+    proa.ok("start", "-a", container)
+    assert os.listdir(f"{proa.root}/containers/{container}/upper") == []
+    assert proa.ok("diff", container) == ""
+    proa.ok("rm", container)

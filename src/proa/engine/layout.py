@@ -5,6 +5,7 @@ State root (``--root``, ``PROA_ROOT``; ``/var/lib/proa`` for root)::
     proa.db                    records (proa.engine.state)
     content/ snapshots/        images (proa.image)
     containers/<id>/           upper work, hosts hostname resolv.conf, log
+    places/                    the lowest layer of every root: where mounts go
     volumes/<name>/_data
 
 Volatile root (``PROA_RUN``; ``/run/proa`` for root)::
@@ -24,7 +25,18 @@ import errno
 import os
 
 from proa.errors import from_os_error
+from proa.fs import tree
 
+PLACES = "places"
+"""Empty directories and files at the places of the mounts that every container has.
+
+Most images lack some. Made in the container's writable layer they would have to be made and removed
+with each one, and the directories above them copied up; as a layer below the image's they are there
+once. Docker's init layer serves the same end.
+"""
+
+_PLACED_DIRECTORIES = ("dev", "etc", "proc", "sys")
+_PLACED_FILES = ("etc/hostname", "etc/hosts", "etc/resolv.conf")
 _SOCKET_PATH_MAX = 100
 """sun_path holds 108 bytes (unix(7)); longer names are reached through /proc/self/fd."""
 
@@ -67,6 +79,28 @@ class Layout:
         if not os.access(self.root, os.W_OK | os.X_OK):
             refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.root)
             raise from_os_error(refused, f"cannot use the state directory {self.root}")
+        if not os.path.isdir(f"{self.root}/{PLACES}"):
+            try:
+                self._make_places()
+            except OSError as error:
+                raise from_os_error(error, f"cannot make {self.root}/{PLACES}") from error
+
+    def _make_places(self) -> None:
+        staged = f"{self.root}/.{PLACES}-{os.getpid()}"
+        try:
+            for name in ("", *_PLACED_DIRECTORIES):
+                os.mkdir(f"{staged}/{name}")
+                os.chmod(f"{staged}/{name}", 0o755)  # whatever the umask is
+            for name in _PLACED_FILES:
+                os.close(os.open(f"{staged}/{name}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
+                os.chmod(f"{staged}/{name}", 0o644)
+            try:
+                os.rename(staged, f"{self.root}/{PLACES}")
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+        finally:
+            tree.remove_tree(staged)
 
     @property
     def containers(self) -> str:

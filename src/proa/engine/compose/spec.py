@@ -10,6 +10,7 @@ from proa.engine.compose.process import compose_process, find_missing_capabiliti
 from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
+from proa.engine.layout import PLACES
 from proa.engine.model import ContainerRecord
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.image.model import Image
@@ -45,7 +46,7 @@ def compose_sandbox(
     relative = f"containers/{record.id}"
     root = OverlayRoot(
         base=context.layout.root,
-        lowers=image.lowers,
+        lowers=(*image.lowers, PLACES),
         upper=f"{relative}/upper",
         work=f"{relative}/work",
         merged=relative,

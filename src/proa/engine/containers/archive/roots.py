@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,9 +23,10 @@ import msgspec
 
 from proa.engine.compose.mounts import compose_mounts
 from proa.engine.compose.process import root_stack
-from proa.engine.containers.lifecycle import get, lock_directory
+from proa.engine.containers.lifecycle import StartedAgain, get, lock_stopped
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
+from proa.engine.layout import PLACES
 from proa.engine.model import ContainerRecord
 from proa.errors import Conflict, NotFound, ProaError, from_os_error
 from proa.fs import rootpath
@@ -37,7 +39,8 @@ from proa.oci.spec import Mount
 
 _RUNNING = ("running", "paused")
 _CLONE_FS = 0x00000200
-_ATTEMPTS = 10
+_ATTEMPTS = 100
+_PAUSE_S = 0.01
 
 
 class ContainerRoot(msgspec.Struct, frozen=True):
@@ -62,7 +65,9 @@ def open_root(context: Context, reference: str) -> Iterator[ContainerRoot]:
         NotFound: no such container, or its image is gone.
         Conflict: it starts and stops all the time.
     """
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE_S)
         record = get(context, reference)
         if record.state.status in _RUNNING:
             fd = _open_running(record)
@@ -119,7 +124,11 @@ def _open_running(record: ContainerRecord) -> int:
 @contextmanager
 def _held(context: Context, record: ContainerRecord) -> Iterator[bool]:
     """Hold a stopped container's lock; yields False when it is not stopped any more."""
-    lock = lock_directory(context.layout.container(record.id), record.id)
+    try:
+        lock = lock_stopped(context, record)
+    except StartedAgain:
+        yield False
+        return
     if lock < 0:
         raise NotFound(f"no such container: {record.name}")
     try:
@@ -169,7 +178,8 @@ def _mount(context: Context, record: ContainerRecord, opened: list[int]) -> None
     _mount_call(b"none", b"/", b"", api.MS_REC | api.MS_PRIVATE, None)
     os.chdir(context.layout.root)  # this thread's own: the options fit a page only if relative
     place = f"containers/{record.id}"
-    options = f"lowerdir={':'.join(image.lowers)},upperdir={place}/upper,workdir={place}/work"
+    lowers = ":".join((*image.lowers, PLACES))
+    options = f"lowerdir={lowers},upperdir={place}/upper,workdir={place}/work"
     flags = api.MS_RDONLY if record.config.readonly_rootfs else 0
     _forgive_volatile(f"{place}/work")
     # Over its own upper directory: in this namespace nobody needs that any more.
