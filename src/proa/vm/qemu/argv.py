@@ -18,6 +18,7 @@ import re
 from proa.errors import Invalid
 from proa.vm.qemu.machine import (
     FIRST_FD,
+    Board,
     Command,
     Disk,
     FirmwareBoot,
@@ -44,7 +45,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _ADDRESS = re.compile(r"[0-9.]+")
 _SUBNET = re.compile(r"[0-9.]+/[0-9]+")
 
-_PROGRAMS = {
+_PROGRAMS: dict[Board, str] = {
     "microvm": "qemu-system-x86_64",
     "q35": "qemu-system-x86_64",
     "virt": "qemu-system-aarch64",
@@ -58,6 +59,11 @@ def build_command(machine: Machine) -> Command:
         Invalid: a word, size or combination that QEMU cannot be given; the message names it.
     """
     return _Builder(machine).build()
+
+
+def program_of(board: Board) -> str:
+    """Name of the program that emulates a board."""
+    return _PROGRAMS[board]
 
 
 def check_word(what: str, word: str, limit: int = 64) -> str:
@@ -112,7 +118,7 @@ class _Builder:
     def build(self) -> Command:
         machine = self._machine
         self._check()
-        self._add(_PROGRAMS[machine.board])
+        self._add(program_of(machine.board))
         self._add("-name", f"guest={machine.name},debug-threads=on")
         self._add("-no-user-config", "-nodefaults", "-display", "none", "-sandbox", SANDBOX)
         self._add_board()

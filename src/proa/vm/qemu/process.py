@@ -126,9 +126,11 @@ class Qemu:
         """The error to raise when QEMU ended and should not have."""
         code, number = self.poll() or (0, 0)
         how = f"signal {number}" if number else f"exit code {code}"
-        said = self.read_log().splitlines()
+        said = [line.partition(": ")[2] or line for line in self.read_log().splitlines()]
+        # What follows the first error is what came of it.
+        told = next((line for line in said if "error" in line), said[-1] if said else "")
         return Unavailable(
-            f"cannot {doing}: QEMU ended with {how}", said[-1][:300] if said else "it said nothing"
+            f"cannot {doing}: QEMU ended with {how}", told[:300] or "it said nothing"
         )
 
     def close(self) -> None:
