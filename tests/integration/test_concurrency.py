@@ -86,14 +86,6 @@ def _hammer(engine: package.Engine, seed: int, until: float) -> list[str]:
     return wrong
 
 
-_OPEN_DEFECTS = pytest.mark.xfail(
-    strict=False,
-    reason="a removal that waits 30 s for a supervisor, and starts or execs that a kill overtakes "
-    "in the runtime, are answered as Internal, Unavailable or TimedOut",
-)
-
-
-@_OPEN_DEFECTS
 def test_threads(engine: package.Engine) -> None:
     wrong: list[str] = []
     until = time.monotonic() + SECONDS
@@ -113,7 +105,6 @@ def _hammer_elsewhere(root: str, run_dir: str, seed: int, answers: Any) -> None:
         answers.put(_hammer(engine, seed, time.monotonic() + SECONDS))
 
 
-@_OPEN_DEFECTS
 def test_processes(engine: package.Engine, proa: Proa) -> None:
     context = multiprocessing.get_context("fork")
     answers: Any = context.SimpleQueue()

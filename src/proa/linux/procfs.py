@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 
+_FLAGS_FIELD = 9
 _START_TIME_FIELD = 22
+_PF_EXITING = 0x4
+"""A task is on its way out (include/linux/sched.h)."""
 
 
 def read_start_ticks(pid: int) -> int:
@@ -20,6 +23,19 @@ def read_start_ticks(pid: int) -> int:
     # comm may hold spaces and parentheses; the last ')' ends it.
     fields = text[text.rindex(b")") + 2 :].split()
     return int(fields[_START_TIME_FIELD - 3])
+
+
+def is_exiting(pid: int) -> bool:
+    """Whether a process has begun to end, ended, or is not there (any more).
+
+    Its pidfd becomes readable only later: the first process of a pid namespace waits for all
+    others of it, and is past giving its namespaces to anybody meanwhile.
+    """
+    try:
+        text = _read(f"/proc/{pid}/stat")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return bool(int(text.rpartition(b")")[2].split()[_FLAGS_FIELD - 3]) & _PF_EXITING)
 
 
 def read_exit_status(pid: int) -> tuple[int, int]:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from proa.errors import Conflict, from_os_error
+from proa.errors import Conflict, ProaError, from_os_error
 from proa.linux import namespaces as ns
+from proa.linux import procfs
 from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES, set_dumpable
 from proa.oci.isolation import SandboxSpec, Stdio
 from proa.oci.spec import Linux, Process
@@ -56,7 +57,7 @@ def execute(
 
     Raises:
         CommandNotFound, CommandNotExecutable: the command's fault.
-        Conflict: a terminal was asked for and the container has no devpts.
+        Conflict: a terminal was asked for and the container has no devpts, or init ends.
         Invalid: the process is malformed.
         ProaError: a step failed; nothing is left.
     """
@@ -93,11 +94,14 @@ def execute(
             entered=[(init.pidfd, "pid")] if "pid" in kinds else [],
             shared=shared,
         )
-    except ProcessLookupError as error:
-        raise Conflict(f"{subject} is not running") from error
-    except OSError as error:
+        launch.await_execution()
+    except (OSError, ProaError) as error:
+        if procfs.is_exiting(init.pid):
+            # It took the child along, or had no namespace to give any more.
+            raise Conflict(f"{subject} is not running") from error
+        if isinstance(error, ProaError):
+            raise
         raise from_os_error(error, f"{subject}: cannot start a process") from error
-    launch.await_execution()
     return Handle(launch.child.pid, launch.child.pidfd, launch.master, cgroup)
 
 

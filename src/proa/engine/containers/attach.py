@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import socket
 
-from proa.engine.containers.lifecycle import get
+from proa.engine.containers.lifecycle import get, not_running, reach_running
 from proa.engine.containers.streams import Streams, present
 from proa.engine.context import Context
 from proa.engine.ipc import control, host, wire
@@ -36,12 +36,9 @@ def attach(
     record = get(context, reference)
     if record.state.status == "paused":
         raise Conflict(f"container {record.id[:12]} is paused", "unpause it first")
-    peer = control.reach(context.layout, record.id)
-    if record.state.status != "running" or peer is None:
-        if peer is not None:
-            peer.close()
-        raise Conflict(f"container {record.id[:12]} is not running", "start it first")
-    with peer:
+    if record.state.status != "running":
+        raise not_running(record)
+    with reach_running(context, record) as peer:
         request = wire.Attach(fds=present(streams), detach_keys=streams.detach_keys)
         roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
         terminal = ClientTerminal.find(streams.stdin_fd) if record.config.tty else None

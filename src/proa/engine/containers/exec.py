@@ -13,11 +13,12 @@ import termios
 
 from proa.engine.compose.process import compose_exec
 from proa.engine.config import ExecConfig
-from proa.engine.containers.lifecycle import get
+from proa.engine.containers.lifecycle import get, not_running, reach_running
 from proa.engine.containers.query import find_image
 from proa.engine.containers.streams import Streams, duplicate
 from proa.engine.context import Context
-from proa.engine.ipc import control, host, wire
+from proa.engine.ipc import host, wire
+from proa.engine.logs.none import NullWriter
 from proa.engine.supervisor.control import Connection
 from proa.engine.supervisor.loop import READ, Loop
 from proa.engine.supervisor.stdio import ContainerStdio
@@ -27,13 +28,6 @@ from proa.oci.isolation import Stdio
 from proa.oci.spec import Process
 
 _ALIVE = ("running", "paused")
-
-
-class _Nowhere:
-    """The record of a process whose output is not kept."""
-
-    def write(self, stream: str, data: bytes, time_ns: int) -> None:
-        """Keep nothing."""
 
 
 def exec_in(
@@ -51,21 +45,30 @@ def exec_in(
         Conflict: it is not running, or paused.
         CommandNotFound, CommandNotExecutable: the command cannot run.
     """
-    record = get(context, reference)
-    if record.state.status not in _ALIVE:
-        raise Conflict(f"container {record.id[:12]} is not running")
-    image = find_image(context, record)
-    if image is None:
-        raise NotFound(f"the image of container {record.id[:12]} is gone")
-    process = compose_exec(context.layout, record, image, config)
-    peer = control.reach(context.layout, record.id)
-    if peer is None:
-        get(context, reference)
-        raise Conflict(f"container {record.id[:12]} is not running")
+    process, peer = prepare_process(context, reference, config)
     with peer:
         if config.detach:
             return _run_detached(peer, process)
         return _Session(peer, process, config, streams or Streams()).run()
+
+
+def prepare_process(
+    context: Context, reference: str, config: ExecConfig
+) -> tuple[Process, socket.socket]:
+    """Return what is to be executed, and a connection to the supervisor that can start it.
+
+    Raises:
+        NotFound: no such container, user or group.
+        Conflict: it is not running.
+    """
+    record = get(context, reference)
+    if record.state.status not in _ALIVE:
+        raise not_running(record)
+    image = find_image(context, record)
+    if image is None:
+        raise NotFound(f"the image of container {record.id[:12]} is gone")
+    process = compose_exec(context.layout, record, image, config)
+    return process, reach_running(context, record)
 
 
 def _run_detached(peer: socket.socket, process: Process) -> int:
@@ -80,7 +83,12 @@ def _run_detached(peer: socket.socket, process: Process) -> int:
 
 
 def start_process(peer: socket.socket, process: Process, fds: tuple[int, ...]) -> int:
-    """Ask for the process; return its terminal's master side, -1 if it has none."""
+    """Ask for the process; return its terminal's master side, -1 if it has none.
+
+    Raises:
+        Conflict: the container ended before it was started.
+        ProaError: what the supervisor answered.
+    """
     request = wire.Exec(process=process)
     try:
         wire.send(peer, b"Q", wire.encode(request), () if process.terminal else fds)
@@ -93,7 +101,7 @@ def start_process(peer: socket.socket, process: Process, fds: tuple[int, ...]) -
         os.close(fd)
     if kind == b"E":
         raise wire.error_of(wire.decode_failure(payload))
-    raise Unavailable("the container's supervisor ended while it was asked")
+    raise Conflict("the container ended before the command was started")
 
 
 class _Session:
@@ -107,7 +115,7 @@ class _Session:
         self._config = config
         self._streams = streams
         self._loop = Loop()
-        self._stdio = ContainerStdio(self._loop, _Nowhere(), self._finish_when_settled)
+        self._stdio = ContainerStdio(self._loop, NullWriter(), self._finish_when_settled)
         self._code: int | None = None
         self._console = -1
 

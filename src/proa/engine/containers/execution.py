@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 from collections.abc import Iterator
 
 import msgspec
 
-from proa.engine.compose.process import compose_exec
 from proa.engine.config import ExecConfig
-from proa.engine.containers.exec import start_process
-from proa.engine.containers.lifecycle import get, not_running
-from proa.engine.containers.query import find_image
+from proa.engine.containers.exec import prepare_process, start_process
 from proa.engine.context import Context
-from proa.engine.ipc import control, wire
+from proa.engine.ipc import wire
 from proa.engine.supervisor.stdio import ContainerStdio
-from proa.errors import Conflict, NotFound, Unavailable
+from proa.errors import Conflict, Unavailable
+from proa.oci.spec import Process
 
 _CHUNK_BYTES = 65536
-_ALIVE = ("running", "paused")
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -65,9 +61,9 @@ class Execution:
         self._input = -1
         self._outputs: dict[int, str] = {}
         self._code: int | None = None
-        self._peer = _connect(context, ref)
+        process, self._peer = prepare_process(context, ref, config)
         try:
-            self._start(context, ref, config)
+            self._start(process, config)
         except BaseException:
             self.close()
             raise
@@ -172,12 +168,7 @@ class Execution:
             pass
         self.close_stdin()
 
-    def _start(self, context: Context, ref: str, config: ExecConfig) -> None:
-        record = get(context, ref)
-        image = find_image(context, record)
-        if image is None:
-            raise NotFound(f"the image of container {record.id[:12]} is gone")
-        process = compose_exec(context.layout, record, image, config)
+    def _start(self, process: Process, config: ExecConfig) -> None:
         if config.tty:
             console = start_process(self._peer, process, ())
             self._outputs = {console: "stdout"}
@@ -188,19 +179,6 @@ class Execution:
         self._outputs = {ours.stdout: "stdout", ours.stderr: "stderr"}
         try:
             start_process(self._peer, process, (theirs.stdin, theirs.stdout, theirs.stderr))
-        except Unavailable:
-            current = get(context, record.id)
-            if current.state.status in _ALIVE:
-                raise
-            raise not_running(current) from None
         finally:
             for fd in (theirs.stdin, theirs.stdout, theirs.stderr):
                 os.close(fd)
-
-
-def _connect(context: Context, ref: str) -> socket.socket:
-    record = get(context, ref)
-    peer = control.reach(context.layout, record.id) if record.state.status in _ALIVE else None
-    if peer is None:
-        raise not_running(record)
-    return peer

@@ -27,8 +27,11 @@ from proa.units import parse_signal
 T = TypeVar("T")
 
 _ALIVE = ("running", "paused", "restarting")
-_REMOVE_TIMEOUT_S = 30.0
-_START_GRACE_S = 5.0
+_LEAVE_TIMEOUT_S = 30.0
+_LOOK_EVERY = 20
+_START_GRACE_S = 30.0
+_ATTEMPTS = 20
+"""How often somebody else may start a container again under the hands of who ends it."""
 
 
 def get(context: Context, reference: str) -> ContainerRecord:
@@ -175,28 +178,40 @@ def remove(
         Conflict: it runs and ``force`` is not given.
     """
     record = get(context, reference)
-    if record.state.status in _ALIVE:
-        if not force:
-            raise Conflict(
-                f"cannot remove container {reference}: container {record.id[:12]} is "
-                f"{record.state.status}",
-                "stop it before removing it, or force the removal (-f)",
-            )
-        _ask(context, record, wire.Stop(number=9, timeout_s=0))
-    _remove_stopped(context, record)
+    for attempt in range(_ATTEMPTS):
+        if record.state.status in _ALIVE:
+            if not force:
+                raise Conflict(
+                    f"cannot remove container {reference}: container {record.id[:12]} is "
+                    f"{record.state.status}",
+                    "stop it before removing it, or force the removal (-f)",
+                )
+            _ask(context, record, wire.Stop(number=9, timeout_s=0))
+        try:
+            _remove_stopped(context, record)
+        except StartedAgain:
+            if not force or attempt == _ATTEMPTS - 1:
+                raise
+            record = get(context, record.id)
+        else:
+            break
     if with_volumes:
         volumes.remove_anonymous(context, record)
 
 
+class StartedAgain(Conflict):
+    """A container that was not running a moment ago does."""
+
+
 def _remove_stopped(context: Context, record: ContainerRecord) -> None:
     directory = context.layout.container(record.id)
-    lock = lock_directory(directory, record.id)
+    lock = lock_stopped(context, record)
     try:
         current = context.state.containers.find(record.id)
         if current is None:
             return
         if current.state.status in _ALIVE:
-            raise Conflict(f"container {record.id[:12]} was started again meanwhile")
+            raise _started_again(record)
         event = EventRecord(
             sequence=0,
             time_ns=time.time_ns(),
@@ -227,26 +242,54 @@ def _remove_files(directory: str, lock: int) -> None:
             os.close(lock)
 
 
-def lock_directory(directory: str, container_id: str) -> int:
-    """Wait until the last supervisor has left; -1 when the directory is gone already."""
+def lock_stopped(context: Context, record: ContainerRecord) -> int:
+    """Lock the directory of a container that does not run; its last supervisor may have to leave.
+
+    Returns:
+        The descriptor that holds the lock; -1 when the directory is gone.
+
+    Raises:
+        StartedAgain: somebody has started it.
+        TimedOut: a supervisor has recorded the end and does not leave.
+    """
     try:
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = os.open(
+            context.layout.container(record.id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        )
     except FileNotFoundError:
         return -1
-    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
+    try:
+        _await_lock(context, record, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _await_lock(context: Context, record: ContainerRecord, lock: int) -> None:
+    deadline = time.monotonic() + _LEAVE_TIMEOUT_S
+    looks = 0
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            looks += 1
+            if looks % _LOOK_EVERY == 0:
+                current = context.state.containers.find(record.id)
+                if current is not None and current.state.status in _ALIVE:
+                    raise _started_again(record) from None
             if time.monotonic() > deadline:
-                os.close(lock)
                 raise TimedOut(
-                    f"the supervisor of container {container_id[:12]} does not leave",
+                    f"the supervisor of container {record.id[:12]} does not leave",
                     "end it by its pid (proa inspect), then try again",
                 ) from None
             time.sleep(0.001)
-            continue
-        return lock
+        else:
+            return
+
+
+def _started_again(record: ContainerRecord) -> StartedAgain:
+    return StartedAgain(f"container {record.id[:12]} was started again meanwhile")
 
 
 def _ask(context: Context, record: ContainerRecord, request: wire.ControlRequest) -> int | None:
@@ -261,25 +304,51 @@ def _ask(context: Context, record: ContainerRecord, request: wire.ControlRequest
 def _exchange(
     context: Context, record: ContainerRecord, ask: Callable[[socket.socket], T]
 ) -> tuple[T] | None:
-    """Ask the supervisor of a container; None when the container is not alive (any more).
+    """Ask the supervisor of a container; None when the container is not alive (any more)."""
+    current: ContainerRecord | None = record
+    for _ in range(_ATTEMPTS):
+        peer = reach(context, current)
+        if peer is None:
+            return None
+        try:
+            return (ask(peer),)
+        except control.HungUp:
+            current = context.state.containers.find(record.id)
+        finally:
+            peer.close()
+    raise Unavailable(f"the supervisor of container {record.id[:12]} hangs up on every question")
 
-    A supervisor that has just begun does not listen yet: it gets a moment.
+
+def reach(context: Context, record: ContainerRecord | None) -> socket.socket | None:
+    """Connect to the supervisor of a container; None when the container is not alive (any more).
+
+    A supervisor that has just begun does not listen yet: it gets a moment. A dead one is recovered.
+
+    Raises:
+        Unavailable: it lives and does not listen.
     """
     deadline = time.monotonic() + _START_GRACE_S
-    current: ContainerRecord | None = record
+    current = record
     while current is not None and current.state.status in _ALIVE:
-        peer = control.connect(context.layout, record.id)
+        peer = control.connect(context.layout, current.id)
         if peer is not None:
-            try:
-                return (ask(peer),)
-            except Unavailable:
-                pass
-            finally:
-                peer.close()
-        current = context.state.containers.find(record.id)
+            return peer
+        current = context.state.containers.find(current.id)
         if current is not None and current.state.status in _ALIVE:
             current = recover_container(context, current)
-        if time.monotonic() > deadline:
-            raise Unavailable(f"the supervisor of container {record.id[:12]} does not answer")
-        time.sleep(0.005)
+            if time.monotonic() > deadline and current is not None:
+                raise Unavailable(f"the supervisor of container {current.id[:12]} does not answer")
+            time.sleep(0.005)
     return None
+
+
+def reach_running(context: Context, record: ContainerRecord) -> socket.socket:
+    """As :func:`reach`, for verbs that need a running container.
+
+    Raises:
+        Conflict: it is not running.
+    """
+    peer = reach(context, record)
+    if peer is None:
+        raise not_running(record)
+    return peer

@@ -50,7 +50,10 @@ class Pending:
             ProaError: what it answered.
         """
         while True:
-            kind, payload, _ = wire.receive(self._peer)
+            try:
+                kind, payload, _ = wire.receive(self._peer)
+            except OSError:
+                kind, payload = b"", b""
             match kind:
                 case b"I":
                     self._started = wire.decode_started(payload)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
-import time
 
 from proa.engine.ipc import wire
 from proa.engine.layout import Layout, SocketPath
 from proa.errors import Internal, Unavailable, from_os_error
 
-_PATIENCE_S = 0.25
+
+class HungUp(Unavailable):
+    """The supervisor ended before it answered; nothing is known of what was asked for."""
 
 
 def connect(layout: Layout, container_id: str) -> socket.socket | None:
@@ -32,24 +33,11 @@ def connect(layout: Layout, container_id: str) -> socket.socket | None:
     return peer
 
 
-def reach(layout: Layout, container_id: str) -> socket.socket | None:
-    """As :func:`connect`, for a container that is recorded as running.
-
-    A supervisor records that its container runs a moment before it listens; that is waited for.
-    """
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        peer = connect(layout, container_id)
-        if peer is not None or time.monotonic() > deadline:
-            return peer
-        time.sleep(0.002)
-
-
 def ask(peer: socket.socket, request: wire.ControlRequest, fds: tuple[int, ...] = ()) -> int | None:
     """Send one request and wait for its answer: the exit code if that is what was asked for.
 
     Raises:
-        Unavailable: the supervisor died meanwhile.
+        HungUp: the supervisor ended meanwhile.
         ProaError: what the supervisor answered.
     """
     kind, payload = _exchange(peer, request, fds)
@@ -65,7 +53,7 @@ def ask_value(peer: socket.socket, request: wire.ControlRequest) -> bytes:
     """Send one request and return the value (msgpack) that it is answered with.
 
     Raises:
-        Unavailable: the supervisor died meanwhile.
+        HungUp: the supervisor ended meanwhile.
         ProaError: what the supervisor answered.
     """
     kind, payload = _exchange(peer, request, ())
@@ -85,5 +73,5 @@ def _exchange(
     if kind == b"E":
         raise wire.error_of(wire.decode_failure(payload))
     if not kind:
-        raise Unavailable("the container's supervisor ended while it was asked")
+        raise HungUp("the container's supervisor ended while it was asked")
     return kind, payload
