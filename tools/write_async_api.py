@@ -27,8 +27,8 @@ CLASSES = {
     "System": "proa/engine/system.py",
     "Engine": "proa/engine/facade.py",
 }
-LEFT_OUT = {"begin"}
-"""A handle on a socket: for programs with a loop of their own."""
+LEFT_OUT = {"begin", "open_attachment", "open_exec"}
+"""Handles on descriptors: for programs with a loop of their own."""
 
 DATA = {"Container"}
 """Their attributes are plain data, and passed on."""

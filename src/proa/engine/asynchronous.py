@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Resources,
         RestartPolicy,
     )
-    from proa.engine.containers.api import Containers
+    from proa.engine.containers.api import Containers, Summaries
     from proa.engine.containers.archive.changes import Changes
     from proa.engine.containers.archive.copy import PathStat
     from proa.engine.containers.execution import ExecResult, Output
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from proa.network.model import Network, PortMapping
     from proa.oci.descriptor import Descriptor
     from proa.oci.mediatype import Compression
+    from proa.oci.platform import Platform
 
 
 class AsyncExecution:
@@ -323,6 +324,12 @@ class AsyncContainers:
         bound: AsyncContainer = _bind(await call(self._it.create, config, name=name, pull=pull))
         return bound
 
+    async def ensure_image(
+        self, config: ContainerConfig, *, pull: Pull = "missing", progress: Progress = silent
+    ) -> Image:
+        """Make sure that the image of a container to be is here, for its platform."""
+        return await call(self._it.ensure_image, config, pull=pull, progress=progress)
+
     async def launch(
         self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
     ) -> AsyncContainer:
@@ -351,9 +358,11 @@ class AsyncContainers:
             on_created=on_created,
         )
 
-    async def start(self, ref: str, *, streams: Streams | None = None) -> int | None:
+    async def start(
+        self, ref: str, *, streams: Streams | None = None, detach: bool | None = None
+    ) -> int | None:
         """Start a container; with ``streams`` wait for its end and return its exit code."""
-        return await call(self._it.start, ref, streams=streams)
+        return await call(self._it.start, ref, streams=streams, detach=detach)
 
     async def stop(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
         """End a container: its stop signal, then SIGKILL after the timeout."""
@@ -377,6 +386,10 @@ class AsyncContainers:
     ) -> None:
         """Change limits, restart policy or labels, of a running container at once."""
         await call(self._it.update, ref, resources=resources, restart=restart, labels=labels)
+
+    async def labels(self, ref: str) -> dict[str, str]:
+        """Return a container's labels, those of its image included."""
+        return await call(self._it.labels, ref)
 
     async def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> Pruned:
         """Remove every container that does not run; filters ``until``, ``label``, ``label!``."""
@@ -476,6 +489,10 @@ class AsyncContainers:
         bound: AsyncExecution = _bind(await call(self._it.start_exec, ref, config))
         return bound
 
+    async def resize(self, ref: str, *, rows: int, columns: int) -> None:
+        """Set the size of a running container's terminal, in characters."""
+        await call(self._it.resize, ref, rows=rows, columns=columns)
+
     async def attach(self, ref: str, *, streams: Streams, sig_proxy: bool = True) -> int | None:
         """Join a running container's streams; its exit code, None when the user detached."""
         return await call(self._it.attach, ref, streams=streams, sig_proxy=sig_proxy)
@@ -506,6 +523,17 @@ class AsyncContainers:
         )
         return bound
 
+    async def summaries(
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        last: int = 0,
+        size: bool = False,
+    ) -> Summaries:
+        """Return what ``GET /containers/json`` shows; arguments as :meth:`list`."""
+        return await call(self._it.summaries, all=all, filters=filters, last=last, size=size)
+
     async def inspect(self, ref: str, *, size: bool = False) -> dict[str, object]:
         """Return what ``docker inspect`` shows of a container."""
         return await call(self._it.inspect, ref, size=size)
@@ -520,6 +548,7 @@ class AsyncContainers:
         tail: int = -1,
         stdout: bool = True,
         stderr: bool = True,
+        stop_fd: int = -1,
     ) -> AsyncIterator[LogLine]:
         """Yield what a container wrote, oldest first; with ``follow`` until it has ended."""
         return iterate(
@@ -531,6 +560,7 @@ class AsyncContainers:
                 tail=tail,
                 stdout=stdout,
                 stderr=stderr,
+                stop_fd=stop_fd,
             )
         )
 
@@ -708,6 +738,10 @@ class AsyncRegistries:
         """Check credentials with a registry and store them where Docker's client does."""
         return await call(self._it.log_in, registry, username, password)
 
+    async def check(self, registry: str, credentials: Credentials) -> str:
+        """Ask a registry whether it takes these credentials, without storing anything."""
+        return await call(self._it.check, registry, credentials)
+
     async def log_out(self, registry: str) -> bool:
         """Forget the credentials for a registry; False when there were none."""
         return await call(self._it.log_out, registry)
@@ -720,9 +754,15 @@ class AsyncRegistries:
         """Find repositories by a part of their name."""
         return await call(self._it.search, term, limit=limit)
 
-    async def get_manifest(self, ref: str) -> Fetched:
+    async def get_manifest(self, ref: str, *, credentials: Credentials | None = None) -> Fetched:
         """Return the manifest or index that a name means in its registry, byte for byte."""
-        return await call(self._it.get_manifest, ref)
+        return await call(self._it.get_manifest, ref, credentials=credentials)
+
+    async def list_platforms(
+        self, ref: str, *, credentials: Credentials | None = None
+    ) -> tuple[Descriptor, tuple[Platform, ...]]:
+        """Return what a name points at in its registry, and for which platforms there is an image."""
+        return await call(self._it.list_platforms, ref, credentials=credentials)
 
     async def list_referrers(self, ref: str, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """Return what refers to an image in its registry: signatures, SBOMs, attestations."""

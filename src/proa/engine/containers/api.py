@@ -33,12 +33,14 @@ from proa.engine.containers.streams import Streams
 from proa.engine.context import Context
 from proa.engine.ipc import wire
 from proa.engine.logs.reader import LogSelection
-from proa.image.model import Image
+from proa.image.model import Image, Progress, silent
 
 if TYPE_CHECKING:
+    from proa.engine.containers.handles import AttachHandle, ExecHandle
     from proa.engine.containers.top import ProcessTable
 
 ContainerList = list[Container]
+Summaries = list[dict[str, object]]
 
 
 class Containers:
@@ -54,6 +56,22 @@ class Containers:
         created = creating.create(self._context, config, name=name, pull=pull)
         record = self._context.state.containers.get(created.id)
         return bind(record, self._context, created.warnings)
+
+    def ensure_image(
+        self, config: ContainerConfig, *, pull: Pull = "missing", progress: Progress = silent
+    ) -> Image:
+        """Make sure that the image of a container to be is here, for its platform.
+
+        Args:
+            config: what the container is to be.
+            pull: when to ask the registry.
+            progress: told the bytes of each layer, from several threads.
+
+        Raises:
+            NotFound: it is not here (``never``) or not in its registry.
+            Unavailable: its registry does not answer.
+        """
+        return creating.find_image(self._context, config, pull, progress)
 
     def launch(
         self, config: ContainerConfig, *, name: str = "", pull: Pull = "missing"
@@ -99,9 +117,17 @@ class Containers:
         """Ask for a foreground run and go on; ``finish`` of what is returned waits for its end."""
         return run.begin(self._context, config, name=name, pull=pull, streams=streams)
 
-    def start(self, ref: str, *, streams: Streams | None = None) -> int | None:
-        """Start a container; with ``streams`` wait for its end and return its exit code."""
-        return run.start(self._context, ref, streams=streams)
+    def start(
+        self, ref: str, *, streams: Streams | None = None, detach: bool | None = None
+    ) -> int | None:
+        """Start a container; with ``streams`` wait for its end and return its exit code.
+
+        Args:
+            ref: the container.
+            streams: descriptors of the caller to attach.
+            detach: return once it runs; by default without ``streams``. Those stay attached.
+        """
+        return run.start(self._context, ref, streams=streams, detach=detach)
 
     def stop(self, ref: str, *, timeout_s: float | None = None, signal: str = "") -> None:
         """End a container: its stop signal, then SIGKILL after the timeout."""
@@ -135,6 +161,10 @@ class Containers:
             resources=resources or Resources(), restart=restart, labels=dict(labels or {})
         )
         updating.update(self._context, ref, changes)
+
+    def labels(self, ref: str) -> dict[str, str]:
+        """Return a container's labels, those of its image included."""
+        return dict(query.StoredFacts(self._context).labels(lifecycle.get(self._context, ref)))
 
     def prune(self, filters: Mapping[str, Sequence[str]] | None = None) -> Pruned:
         """Remove every container that does not run; filters ``until``, ``label``, ``label!``."""
@@ -241,6 +271,24 @@ class Containers:
         """Start one more process in a running container; its output and exit code are read here."""
         return Execution(self._context, ref, config)
 
+    def open_exec(self, ref: str, config: ExecConfig) -> ExecHandle:
+        """Start one more process in a running container and return its descriptors."""
+        from proa.engine.containers.handles import ExecHandle
+
+        return ExecHandle(self._context, ref, config)
+
+    def open_attachment(self, ref: str, streams: Streams) -> AttachHandle:
+        """Join a running container's streams and return at once."""
+        from proa.engine.containers.handles import AttachHandle
+
+        return AttachHandle(self._context, ref, streams)
+
+    def resize(self, ref: str, *, rows: int, columns: int) -> None:
+        """Set the size of a running container's terminal, in characters."""
+        from proa.engine.containers import handles
+
+        handles.resize(self._context, ref, rows, columns)
+
     def attach(self, ref: str, *, streams: Streams, sig_proxy: bool = True) -> int | None:
         """Join a running container's streams; its exit code, None when the user detached."""
         return attach(self._context, ref, streams=streams, sig_proxy=sig_proxy)
@@ -274,6 +322,26 @@ class Containers:
         records = query.list_containers(self._context, everything=all, filters=filters, last=last)
         return [bind(record, self._context) for record in records]
 
+    def summaries(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - Docker's word
+        filters: Mapping[str, Sequence[str]] | None = None,
+        last: int = 0,
+        size: bool = False,
+    ) -> Summaries:
+        """Return what ``GET /containers/json`` shows; arguments as :meth:`list`.
+
+        Args:
+            all: also those that do not run.
+            filters: Docker's filters of ``ps``.
+            last: only the newest so many, whatever their state.
+            size: also what their files take.
+        """
+        from proa.engine.containers.summaries import list_summaries
+
+        return list_summaries(self._context, everything=all, filters=filters, last=last, size=size)
+
     def inspect(self, ref: str, *, size: bool = False) -> dict[str, object]:
         """Return what ``docker inspect`` shows of a container."""
         return query.inspect(self._context, ref, size=size)
@@ -288,12 +356,22 @@ class Containers:
         tail: int = -1,
         stdout: bool = True,
         stderr: bool = True,
+        stop_fd: int = -1,
     ) -> Iterator[LogLine]:
-        """Yield what a container wrote, oldest first; with ``follow`` until it has ended."""
+        """Yield what a container wrote, oldest first; with ``follow`` until it has ended.
+
+        Args:
+            ref: the container.
+            follow: go on with what it writes.
+            since_ns, until_ns: nanoseconds since the epoch; 0: no bound.
+            tail: begin this many entries before the end; -1: at the beginning.
+            stdout, stderr: which streams.
+            stop_fd: a descriptor that becomes readable when the caller wants the end.
+        """
         selection = LogSelection(
             stdout=stdout, stderr=stderr, since_ns=since_ns, until_ns=until_ns, tail=tail
         )
-        return read_logs(self._context, ref, selection, follow=follow)
+        return read_logs(self._context, ref, selection, follow=follow, stop_fd=stop_fd)
 
 
 def _tell_id(callback: Callable[[str], None] | None) -> Callable[[wire.Started], None] | None:

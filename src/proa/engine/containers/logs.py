@@ -22,9 +22,20 @@ class LogLine(msgspec.Struct, frozen=True):
 
 
 def read_logs(
-    context: Context, reference: str, selection: LogSelection, *, follow: bool = False
+    context: Context,
+    reference: str,
+    selection: LogSelection,
+    *,
+    follow: bool = False,
+    stop_fd: int = -1,
 ) -> Iterator[LogLine]:
     """Yield what a container wrote, oldest first; with ``follow`` until it has ended.
+
+    Args:
+        reference: the container.
+        selection: which entries.
+        follow: go on with what it writes.
+        stop_fd: a descriptor that becomes readable when the caller wants the end.
 
     Raises:
         NotFound: no such container.
@@ -33,7 +44,7 @@ def read_logs(
     record = get(context, reference)
     reader = open_log_reader(record.config.log, context.layout.log(record.id))
     entries = (
-        reader.follow(selection, is_running=lambda: _is_alive(context, record.id))
+        reader.follow(selection, is_running=lambda: _is_alive(context, record.id), stop_fd=stop_fd)
         if follow
         else reader.read(selection)
     )

@@ -81,10 +81,21 @@ def begin(
     return _ask(context, b"R", wire.encode(request), wanted, on_started)
 
 
-def start(context: Context, reference: str, *, streams: Streams | None = None) -> int | None:
+def start(
+    context: Context,
+    reference: str,
+    *,
+    streams: Streams | None = None,
+    detach: bool | None = None,
+) -> int | None:
     """Start a container; with ``streams`` wait for its end and return its exit code.
 
     A container that already runs is left alone, as with Docker.
+
+    Args:
+        reference: the container.
+        streams: the caller's descriptors, attached before the first byte.
+        detach: return once it runs, None; by default without ``streams``. Those stay attached.
 
     Raises:
         NotFound: no such container.
@@ -94,7 +105,8 @@ def start(context: Context, reference: str, *, streams: Streams | None = None) -
     record = get(context, reference)
     if record.state.status in _ALIVE and streams is None:
         return None
-    detach = streams is None
+    if detach is None:
+        detach = streams is None
     wanted = streams or Streams()
     request = wire.StartRequest(
         id=record.id, detach=detach, fds=present(wanted), detach_keys=wanted.detach_keys
@@ -196,7 +208,10 @@ def _supervise(
     wants_terminal = prepared.record.config.tty and not detach
     terminal = ClientTerminal.find(attachment.stdin) if wants_terminal else None
     try:
-        warnings = (*prepared.warnings, *supervisor.launch(attachment, detach_keys))
+        warnings = (
+            *prepared.warnings,
+            *supervisor.launch(attachment, detach_keys, leads=not detach),
+        )
         if on_started is not None:
             on_started(wire.Started(id=prepared.record.id, warnings=warnings))
         if detach:

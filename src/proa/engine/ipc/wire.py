@@ -59,9 +59,10 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The container runs."""
+    """The container, or the process that was started in it, runs as ``pid``."""
 
     id: str
+    pid: int = 0
     warnings: tuple[str, ...] = ()
 
 

@@ -194,6 +194,11 @@ class NetworkTable:
         )
         return [_record(row) for row in rows]
 
+    def all_endpoints(self) -> builtins.list[Endpoint]:
+        """Return every endpoint, those of one container in their order."""
+        rows = self._database.query(f"{_ENDPOINTS} ORDER BY e.container_id, e.position")
+        return [_record(row) for row in rows]
+
     def endpoints_on(self, network_id: str) -> builtins.list[Endpoint]:
         """Return a network's endpoints by container name."""
         rows = self._database.query(

@@ -236,7 +236,7 @@ class Clients:
                 os.close(fd)
         self._processes[handle] = connection
         self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
-        started = wire.encode(wire.Started(id=self._id))
+        started = wire.encode(wire.Started(id=self._id, pid=handle.pid))
         connection.answer(b"I", started, (handle.console,) if terminal else ())
 
     def _make_exit_callback(

@@ -94,12 +94,16 @@ class Supervisor:
 
     # -- the owner's side --------------------------------------------------------------------------
 
-    def launch(self, attachment: Attachment, detach_keys: str = "") -> tuple[str, ...]:
+    def launch(
+        self, attachment: Attachment, detach_keys: str = "", *, leads: bool = True
+    ) -> tuple[str, ...]:
         """Start the container's process and record that it runs.
 
         Args:
-            attachment: the foreground client's descriptors, taken over.
+            attachment: a client's descriptors, taken over.
             detach_keys: the keys that let it go, in Docker's words.
+            leads: the container is in that client's foreground; otherwise the client only looks on
+                from the first byte.
 
         Returns:
             Warnings: what was asked for and this machine cannot do.
@@ -111,10 +115,13 @@ class Supervisor:
         try:
             self._open_log()
             warnings = self._start_process()
-            self.stdio.attach(
-                attachment, leader=True, detach_keys=detach_keys, on_detach=self._let_client_go
+            sinks = self.stdio.attach(
+                attachment,
+                leader=leads,
+                detach_keys=detach_keys,
+                on_detach=self._let_client_go if leads else lambda: self.stdio.detach(sinks),
             )
-            brief = self._may_be_brief(attachment)
+            brief = leads and self._may_be_brief(attachment)
             attachment = Attachment()
             if brief:
                 self._announce_timer = self._loop.call_later(BRIEF_S, self._announce)
