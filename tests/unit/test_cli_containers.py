@@ -37,8 +37,40 @@ class TestRun:
         assert (ended.code, ended.stdout, ended.stderr) == (42, "", "")
         assert ended.call.args == (ContainerConfig(image="img", command=("false",)),)
         assert ended.call.options["name"] == ""
-        assert ended.call.options["pull"] == "missing"
+        assert ended.call.options["pull"] == "never"
         assert ended.call.options["detach"] is False
+
+    def test_a_missing_image_is_pulled_where_the_user_sees_it(self) -> None:
+        absent = NotFound("no such image: img")
+        answers: dict[str, Any] = {"containers__ensure_image": None, "images__get": absent}
+        ran = [outcome(exit_code=7), absent]
+        ended = proa("run", "img", containers__run=lambda *_, **__: ran.pop(), **answers)
+        assert (ended.code, ended.stderr) == (7, "Unable to find image 'img' locally\n")
+        names = [call.name for call in ended.engine.calls]
+        assert names == [
+            "containers.run",
+            "images.get",
+            "containers.ensure_image",
+            "containers.run",
+        ]
+        ended = proa("run", "--pull", "never", "img", containers__run=absent, **answers)
+        assert (ended.code, len(ended.engine.calls)) == (125, 1)
+
+    @pytest.mark.parametrize(
+        ("words", "policy"),
+        [(("--pull", "always"), "always"), (("--platform", "linux/arm64"), "missing")],
+    )
+    def test_what_has_to_be_asked_for_first(self, words: tuple[str, ...], policy: str) -> None:
+        ended = proa("run", *words, "img", containers__run=outcome())
+        first, second = ended.engine.calls
+        assert (first.name, first.options["pull"]) == ("containers.ensure_image", policy)
+        assert (second.name, second.options["pull"]) == ("containers.run", "never")
+
+    def test_what_else_is_not_found_is_no_reason_to_pull(self) -> None:
+        absent = NotFound("no such network: lan")
+        ended = proa("run", "--network", "lan", "img", containers__run=absent, images__get=None)
+        assert ended.code == 125
+        assert "no such network: lan" in ended.stderr
 
     @pytest.mark.parametrize(
         ("words", "fds"),
@@ -137,7 +169,7 @@ def test_create() -> None:
     ended = proa("create", "--name", "web", "-e", "A=1", "i", "x", containers__create=created)
     assert (ended.code, ended.stdout, ended.stderr) == (0, f"{ID}\n", "WARNING: w\n")
     assert ended.call.args == (ContainerConfig(image="i", command=("x",), env=("A=1",)),)
-    assert ended.call.options == {"name": "web", "pull": "missing"}
+    assert ended.call.options == {"name": "web", "pull": "never"}
 
 
 class TestStart:
@@ -372,10 +404,11 @@ class TestPs:
             MountConfig(type="tmpfs", target="/d"),
         )
         record = make_record(labels={"a": "1", "b": "2"}, mounts=mounts, network_mode="none")
-        ended = proa("ps", "--format", "json", containers__list=[record])
+        labels = {"from": "the image", **record.config.labels}
+        ended = proa("ps", "--format", "json", containers__list=[record], containers__labels=labels)
         row = json.loads(ended.stdout)
         assert row["ID"] == ID[:12]
-        assert row["Labels"] == "a=1,b=2"
+        assert row["Labels"] == "from=the image,a=1,b=2"
         assert row["Mounts"] == "/a/rather/long…,data"
         assert row["LocalVolumes"] == "1"
         assert row["Networks"] == "none"
@@ -439,7 +472,14 @@ class TestInspect:
 class TestPsFormat:
     def ps(self, text: str) -> Any:
         records = [make_record("web", labels={"a": "1"}), make_record("database", labels={})]
-        return proa("ps", "--format", text, containers__list=records)
+        labels = [record.config.labels for record in records]
+        return proa(
+            "ps",
+            "--format",
+            text,
+            containers__list=records,
+            containers__labels=lambda _ref: labels.pop(0),
+        )
 
     def test_template(self) -> None:
         assert self.ps("{{.Names}}: {{.Image}}").stdout == (

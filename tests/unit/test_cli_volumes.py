@@ -89,7 +89,7 @@ class TestPrune:
         ended = proa("volume", "prune", io=answering(b"y\n"), volumes__prune=(["a", "b"], 1500))
         assert ended.stdout == "Deleted Volumes:\na\nb\n\nTotal reclaimed space: 1.5kB\n"
         assert "This will remove anonymous local volumes" in ended.stderr
-        assert ended.call.options == {"every": False}
+        assert ended.call.options == {"every": False, "filters": {}}
 
     def test_declined(self) -> None:
         ended = proa("volume", "prune", "-a", io=answering(b"n\n"))
@@ -98,9 +98,9 @@ class TestPrune:
         assert not ended.engine.calls
 
     def test_forced(self) -> None:
-        ended = proa("volume", "prune", "-af", volumes__prune=([], 0))
+        ended = proa("volume", "prune", "-af", "--filter", "label=a", volumes__prune=([], 0))
         assert (ended.stdout, ended.stderr) == ("Total reclaimed space: 0B\n", "")
-        assert ended.call.options == {"every": True}
+        assert ended.call.options == {"every": True, "filters": {"label": ["a"]}}
 
 
 @pytest.mark.parametrize(

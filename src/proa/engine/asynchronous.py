@@ -750,9 +750,11 @@ class AsyncRegistries:
         """Return the user name that is stored for a registry, empty when none is."""
         return await call(self._it.find_user, registry)
 
-    async def search(self, term: str, *, limit: int = 25) -> list[Found]:
+    async def search(
+        self, term: str, *, limit: int = 25, credentials: Credentials | None = None
+    ) -> list[Found]:
         """Find repositories by a part of their name."""
-        return await call(self._it.search, term, limit=limit)
+        return await call(self._it.search, term, limit=limit, credentials=credentials)
 
     async def get_manifest(self, ref: str, *, credentials: Credentials | None = None) -> Fetched:
         """Return the manifest or index that a name means in its registry, byte for byte."""

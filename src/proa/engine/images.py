@@ -11,6 +11,7 @@ from proa.engine.config import Pull
 from proa.engine.containers import recovery
 from proa.engine.context import Context
 from proa.engine.image_inspect import inspect_image
+from proa.engine.imageevents import tell_of_image, tell_of_name, tell_of_pruning
 from proa.image.model import (
     ArchiveFormat,
     HistoryEntry,
@@ -20,6 +21,7 @@ from proa.image.model import (
     silent,
 )
 from proa.oci.mediatype import Compression
+from proa.oci.reference import parse_reference
 
 if TYPE_CHECKING:
     from proa.image.push import PushCompression, Pushed
@@ -78,12 +80,22 @@ class Images:
 
     def tag(self, source: str, target: str) -> str:
         """Give an image another name; returns the normalized name."""
-        return self._store.tag(source, target)
+        reference = self._store.tag(source, target)
+        image = self._store.get(reference, names=False)
+        tell_of_image(self._context, "tag", image, name=parse_reference(reference).familiar)
+        return reference
 
     def remove(self, ref: str, *, force: bool = False) -> RemovalList:
         """Remove a name of an image, and the image with its last name."""
         recovery.recover_all(self._context)
-        return self._store.remove(ref, force=force, in_use=self._in_use)
+        image = self._store.get(ref, names=False)
+        removed = self._store.remove(ref, force=force, in_use=self._in_use)
+        for one in removed:
+            if one.action == "untagged":
+                tell_of_image(self._context, "untag", image, name=one.target)
+            elif one.target == image.id:
+                tell_of_image(self._context, "delete", image)
+        return removed
 
     def prune(
         self, *, every: bool = False, filters: Mapping[str, Sequence[str]] | None = None
@@ -108,6 +120,7 @@ class Images:
         chosen = conditions_of(wanted, PRUNING, self._store.get)
         recovery.recover_all(self._context)
         removed, freed_bytes = self._store.prune(every=every, chosen=chosen, in_use=self._in_use)
+        tell_of_pruning(self._context, freed_bytes)
         return ImagesPruned(removed=tuple(removed), freed_bytes=freed_bytes)
 
     def load(
@@ -115,7 +128,10 @@ class Images:
     ) -> ImageList:
         """Take in the images of an archive (path or descriptor)."""
         self._context.layout.ensure()
-        return self._store.load(source, platform=platform, progress=progress)
+        images = self._store.load(source, platform=platform, progress=progress)
+        for image in images:
+            tell_of_image(self._context, "load", image)
+        return images
 
     def save(
         self,
@@ -130,6 +146,8 @@ class Images:
         self._store.save(
             refs, destination, format=format, compression=compression, progress=progress
         )
+        for ref in refs:
+            tell_of_image(self._context, "save", self._store.get(ref, names=False))
 
     def pull(
         self,
@@ -153,14 +171,17 @@ class Images:
         Raises:
             NotFound, Unauthorized, Unavailable, Unsupported, Corrupt: nothing was named.
         """
-        from proa.image.pull import pull
+        from proa.image.pull import find_present, pull
         from proa.image.registry.client import Client
 
         self._context.layout.ensure()
+        present = find_present(self._store, ref, platform=platform, policy=policy)
+        if present is not None:
+            return present
         with Client(credentials=credentials) as client:
-            return pull(
-                self._store, client, ref, platform=platform, policy=policy, progress=progress
-            )
+            image = pull(self._store, client, ref, platform=platform, progress=progress)
+        tell_of_name(self._context, "pull", image, ref)
+        return image
 
     def pull_all_tags(
         self,
@@ -176,7 +197,11 @@ class Images:
 
         self._context.layout.ensure()
         with Client(credentials=credentials) as client:
-            return pull_all_tags(self._store, client, ref, platform=platform, progress=progress)
+            images = pull_all_tags(self._store, client, ref, platform=platform, progress=progress)
+        for image in images:
+            for name in image.references:
+                tell_of_name(self._context, "pull", image, name)
+        return images
 
     def push(
         self,
@@ -205,10 +230,17 @@ class Images:
 
         with Client(credentials=credentials) as client:
             if all_tags:
-                return push_all_tags(
+                pushed = push_all_tags(
                     self._store, client, ref, compression=compression, progress=progress
                 )
-            return [push(self._store, client, ref, compression=compression, progress=progress)]
+            else:
+                pushed = [
+                    push(self._store, client, ref, compression=compression, progress=progress)
+                ]
+        for one in pushed:
+            image = self._store.get(one.reference, names=False)
+            tell_of_name(self._context, "push", image, one.reference)
+        return pushed
 
     def import_(
         self,
@@ -222,10 +254,12 @@ class Images:
     ) -> Image:
         """Make an image of a root filesystem's tar (path or descriptor)."""
         self._context.layout.ensure()
-        return self._store.import_rootfs(
+        image = self._store.import_rootfs(
             source, reference, changes=changes, message=message, platform=platform,
             progress=progress,
         )  # fmt: skip
+        tell_of_image(self._context, "import", image)
+        return image
 
     def bootstrap(
         self,

@@ -61,16 +61,10 @@ def pull(
         Unsupported: not made for the platform, or no image that can run on Linux.
         Corrupt: something is not what its digest or size says; nothing was named.
     """
+    present = find_present(store, name, platform=platform, policy=policy)
+    if present is not None:
+        return present
     wanted = parse_platform(platform) if platform else None
-    if policy != "always":
-        present = _find_present(store, name, wanted)
-        if present is not None:
-            return present
-        if policy == "never":
-            raise NotFound(
-                f"no such image: {name}" + (f" for {wanted}" if wanted else ""),
-                f"pull it: proa pull {name}",
-            )
     reference = parse_reference(name)
     repository = Repository(client, reference)
     with store.making(_RESUMABLE):
@@ -111,12 +105,30 @@ def pull_all_tags(
     return images
 
 
-def _find_present(store: ImageStore, name: str, wanted: Platform | None) -> Image | None:
+def find_present(
+    store: ImageStore, name: str, *, platform: str = "", policy: Policy = "missing"
+) -> Image | None:
+    """Return the image that is here and that the policy is content with; arguments as :func:`pull`.
+
+    Raises:
+        NotFound: it is not here, and the policy is ``never``.
+        Invalid: a malformed name or platform.
+    """
+    if policy == "always":
+        return None
+    wanted = parse_platform(platform) if platform else None
     try:
         image = store.get(name)
     except NotFound:
-        return None
-    return image if _fits(image, wanted) else None
+        image = None
+    if image is not None and _fits(image, wanted):
+        return image
+    if policy == "never":
+        raise NotFound(
+            f"no such image: {name}" + (f" for {wanted}" if wanted else ""),
+            f"pull it: proa pull {name}",
+        )
+    return None
 
 
 def _pull(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proa.cli.container.imaging import with_image
 from proa.cli.invocation import Invocation
 from proa.cli.parser import Command
 from proa.cli.runflags import table as t
@@ -26,7 +27,12 @@ def execute(call: Invocation) -> int:
     pull = pull_policy(options)
     path = options[t.CIDFILE]
     with CidFile(io.path(path) if path else "") as cidfile:
-        created = call.engine.containers.create(config, name=options[t.NAME], pull=pull)
+        created = with_image(
+            call,
+            config,
+            pull,
+            lambda: call.engine.containers.create(config, name=options[t.NAME], pull="never"),
+        )
         cidfile.write(created.id)
     for warning in created.warnings:
         io.err(f"WARNING: {warning}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proa import units
 from proa.cli.invocation import Invocation
@@ -73,6 +73,7 @@ def execute(call: Invocation) -> int:
     sized = call[SIZE] or ".Size" in text
     now_ns = time.time_ns()
     shows_ports = not call[QUIET] and (".Ports" in text or "{{" not in text)
+    shows_labels = ".Label" in text or text == "json"
     published = call.engine.networks.published() if records and shows_ports else {}
     rows = [
         _row(
@@ -80,6 +81,7 @@ def execute(call: Invocation) -> int:
             now_ns,
             _size(call, record) if sized else "",
             published.get(record.id, ()),
+            call.engine.containers.labels(record.id) if shows_labels else {},
             full=call[NO_TRUNC],
         )
         for record in records
@@ -91,12 +93,17 @@ def execute(call: Invocation) -> int:
 
 
 def _row(
-    record: ContainerRecord, now_ns: int, size: str, ports: Sequence[PortMapping], *, full: bool
+    record: ContainerRecord,
+    now_ns: int,
+    size: str,
+    ports: Sequence[PortMapping],
+    labels: Mapping[str, str],
+    *,
+    full: bool,
 ) -> Row:
     config = record.config
     command = " ".join((record.path, *record.args)).strip()
     mounts = [mount.source or mount.target for mount in config.mounts if mount.type != "tmpfs"]
-    labels = config.labels
     return {
         "ID": record.id if full else short_id(record.id),
         "Image": config.image,

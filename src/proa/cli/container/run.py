@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proa.cli.container.imaging import with_image
 from proa.cli.invocation import Invocation
 from proa.cli.parser import EXIT_ENGINE, EXIT_FAILURE, Command, UsageError
 from proa.cli.runflags import table as t
@@ -50,13 +51,18 @@ def execute(call: Invocation) -> int:
         )
     path = options[t.CIDFILE]
     with CidFile(io.path(path) if path else "") as cidfile:
-        outcome = call.engine.containers.run(
+        outcome = with_image(
+            call,
             config,
-            name=options[t.NAME],
-            pull=pull,
-            streams=streams,
-            detach=detach,
-            on_created=cidfile.write,
+            pull,
+            lambda: call.engine.containers.run(
+                config,
+                name=options[t.NAME],
+                pull="never",
+                streams=streams,
+                detach=detach,
+                on_created=cidfile.write,
+            ),
         )
     for warning in outcome.warnings:
         io.err(f"WARNING: {warning}")

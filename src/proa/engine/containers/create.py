@@ -16,6 +16,7 @@ import msgspec
 
 from proa.engine import attachments, volumes
 from proa.engine.compose import files
+from proa.engine.compose.devices import compose_devices
 from proa.engine.compose.mounts import validate_mounts
 from proa.engine.compose.ports import wanted_ports
 from proa.engine.compose.process import resolve_command
@@ -26,11 +27,12 @@ from proa.engine.context import Context
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, ProaError, Unavailable, Unsupported, from_os_error
+from proa.errors import Forbidden, NotFound, ProaError, Unavailable, from_os_error
 from proa.fs import tree
-from proa.image.model import Image
+from proa.image.model import Image, Progress, silent
 from proa.network.egress import parse_egress
 from proa.network.model import Network
+from proa.oci.platform import matches, parse_platform
 from proa.runtime.security import userns
 
 _DIRECTORY_ATTEMPTS = 5
@@ -95,7 +97,7 @@ def prepare(
     warnings = check_platform(image, config)
     arguments = resolve_command(config, image.config.config)
     validate_mounts(config)
-    _refuse_devices(config)
+    compose_devices(config)
     config = volumes.resolve(context, config, image)
     compose_resources(config.resources)
     validate_log_config(config.log)
@@ -176,30 +178,25 @@ def require_root() -> None:
         )
 
 
-def _refuse_devices(config: ContainerConfig) -> None:
-    """A container that lacks the device it was given would be found out only by its program.
-
-    Raises:
-        Unsupported: devices of the host, or rules for them, were asked for.
-    """
-    wanted = [f"--device {device.host_path}" for device in config.devices]
-    wanted += [f"--device-cgroup-rule '{rule}'" for rule in config.device_cgroup_rules]
-    if wanted:
-        raise Unsupported(
-            f"{wanted[0]}: devices of the host are not part of this version",
-            "leave it out; null, zero, full, random, urandom and tty are there",
-        )
-
-
-def find_image(context: Context, config: ContainerConfig, pull: Pull) -> Image:
+def find_image(
+    context: Context, config: ContainerConfig, pull: Pull, progress: Progress = silent
+) -> Image:
     """Return the image, unpacked.
+
+    Args:
+        context: the engine.
+        config: says which, and for which platform.
+        pull: when to ask the registry.
+        progress: told the bytes of each layer that is pulled.
 
     Raises:
         NotFound: it is not in the store; the hint says how to get it there.
     """
     image = None if pull == "always" else _find_here(context, config, pull)
     if image is None:
-        return _pull(context, config, pull)
+        return _pull(context, config, progress)
+    if pull == "missing" and not _suits(image, config):
+        return _pull_other(context, config, image, progress)
     context.images.ensure_unpacked(image)
     return image
 
@@ -213,17 +210,42 @@ def _find_here(context: Context, config: ContainerConfig, pull: Pull) -> Image |
         return None
 
 
-def _pull(context: Context, config: ContainerConfig, policy: Pull) -> Image:
+def _suits(image: Image, config: ContainerConfig) -> bool:
+    return not config.platform or matches(parse_platform(config.platform), image.config.platform)
+
+
+def _pull_other(
+    context: Context, config: ContainerConfig, here: Image, progress: Progress
+) -> Image:
+    """Pull an image that is here for another platform; that it is explains a failure."""
+    try:
+        return _pull(context, config, progress)
+    except ProaError as error:
+        error.message = (
+            f"image {config.image} is here for {here.config.platform}, "
+            f"not for {config.platform}: {error.message}"
+        )
+        raise
+
+
+def _pull(context: Context, config: ContainerConfig, progress: Progress) -> Image:
     """Get the image from its registry; the client is loaded only now."""
+    from proa.engine.imageevents import tell_of_name
     from proa.image.pull import pull
     from proa.image.registry.client import Client
 
     context.layout.ensure()
     try:
         with Client() as client:
-            return pull(
-                context.images, client, config.image, platform=config.platform, policy=policy
+            image = pull(
+                context.images,
+                client,
+                config.image,
+                platform=config.platform,
+                progress=progress,
             )
+        tell_of_name(context, "pull", image, config.image)
+        return image
     except Unavailable as error:
         raise Unavailable(
             f"image {config.image} cannot be pulled: {error.message}",

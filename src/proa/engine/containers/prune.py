@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proa.engine.containers.lifecycle import remove
-from proa.engine.containers.query import list_containers
+from proa.engine.containers.query import StoredFacts, list_containers
 from proa.engine.context import Context
 from proa.engine.prunefilters import PruneFilter
 from proa.errors import Conflict, NotFound
@@ -32,12 +32,12 @@ def prune(context: Context, filters: Mapping[str, Sequence[str]] | None = None) 
     Raises:
         Invalid: another filter.
     """
-    chosen = PruneFilter(filters)
+    chosen, facts = PruneFilter(filters), StoredFacts(context)
     removed, freed = [], 0
     for record in list_containers(context, everything=True):
         if record.state.status not in _STOPPED:
             continue
-        if not chosen.passes(record.config.labels, record.created_at_ns):
+        if filters and not chosen.passes(facts.labels(record), record.created_at_ns):
             continue
         try:
             size = allocated_bytes(context.layout.container(record.id))
