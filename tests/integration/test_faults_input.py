@@ -102,7 +102,7 @@ class TestObjects:
             (("run", "--rm", "--network", "nx-net", "busybox"), 125, ("nx-net", "network ls")),
             ((*RUN, "--network", "nx-net", "busybox", "true"), 125, ("nx-net", "none")),
             ((*RUN, "--volumes-from", "nx-web", "busybox", "true"), 125, ("nx-web", "ps -a")),
-            ((*RUN, "--device", "/dev/fuse", "busybox", "true"), 125, ("/dev/fuse",)),
+            ((*RUN, "--device", "/dev/nx", "busybox", "true"), 125, ("/dev/nx",)),
             ((*RUN, "--isolation", "vm", "busybox", "true"), 125, ("vm", "leave out --isolation")),
             (("start", "nx-web"), 1, ("nx-web", "ps -a")),
             (("stop", "nx-web"), 1, ("nx-web", "ps -a")),

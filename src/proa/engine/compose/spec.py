@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from proa.engine.compose.devices import compose_devices
 from proa.engine.compose.files import host_name
 from proa.engine.compose.mounts import compose_mounts
 from proa.engine.compose.process import compose_process, find_missing_capabilities, root_stack
@@ -15,7 +16,6 @@ from proa.engine.model import ContainerRecord
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.image.model import Image
 from proa.oci.isolation import OverlayRoot, SandboxSpec
-from proa.oci.resources import LinuxResources
 from proa.oci.seccomp import LinuxSeccomp
 from proa.oci.spec import Linux, LinuxIDMapping, LinuxNamespace, Root, Spec
 from proa.runtime import defaults
@@ -67,6 +67,7 @@ def compose_sandbox(
         arguments,
         root_stack(context.layout, record, image),
     )
+    devices, rules = compose_devices(config)
     kept = process.capabilities.bounding if process.capabilities is not None else ()
     spec = Spec(
         process=process,
@@ -79,7 +80,8 @@ def compose_sandbox(
             uid_mappings=_id_mappings(record),
             gid_mappings=_id_mappings(record),
             cgroups_path=cgroup_path(record),
-            resources=_resources(config),
+            devices=devices,
+            resources=msgspec.structs.replace(compose_resources(config.resources), devices=rules),
             seccomp=_seccomp(config, kept),
             sysctl=_sysctls(config),
             masked_paths=() if config.privileged else defaults.MASKED_PATHS,
@@ -140,11 +142,6 @@ def _id_mappings(record: ContainerRecord) -> tuple[LinuxIDMapping, ...]:
     if record.userns_base < 0:
         return ()
     return (LinuxIDMapping(container_id=0, host_id=record.userns_base, size=USERNS_IDS),)
-
-
-def _resources(config: ContainerConfig) -> LinuxResources:
-    rules = defaults.PRIVILEGED_DEVICE_RULES if config.privileged else defaults.DEVICE_RULES
-    return msgspec.structs.replace(compose_resources(config.resources), devices=rules)
 
 
 def _sysctls(config: ContainerConfig) -> dict[str, str]:
