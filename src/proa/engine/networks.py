@@ -16,6 +16,7 @@ from proa.engine.containers.lifecycle import get as get_container
 from proa.engine.context import Context
 from proa.engine.ipc import control, wire
 from proa.engine.model import EventRecord
+from proa.engine.networkfilters import NetworkFilter
 from proa.engine.prunefilters import PruneFilter
 from proa.engine.state import Endpoint
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
@@ -86,16 +87,20 @@ class Networks:
         """Return networks, oldest first; the default one is made if it is not there.
 
         Args:
-            filters: ``name`` and ``id`` (parts of them), ``driver``, ``label`` (``name[=value]``),
-                ``type`` (``builtin`` or ``custom``).
+            filters: ``name`` (a part of it) and ``id`` (its beginning), ``driver``, ``label``
+                (``name[=value]``), ``type`` (``builtin`` or ``custom``), ``dangling``, ``scope``.
 
         Raises:
             Invalid: an unknown filter.
         """
         self._context.layout.ensure()
         attachments.ensure_default(self._context)
-        wanted = dict(filters or {})
-        return [item for item in self._context.state.networks.list() if _matches(item, wanted)]
+        chosen = NetworkFilter(
+            filters or {},
+            default=attachments.DEFAULT,
+            is_used=lambda network: bool(self.endpoints(network.id)),
+        )
+        return [item for item in self._context.state.networks.list() if chosen.matches(item)]
 
     def get(self, reference: str) -> Network:
         """Return a network by name, id or prefix of its id.
@@ -235,29 +240,6 @@ class Networks:
             firewalling.take_down(self._context)
         except OSError as error:
             raise from_os_error(error, "cannot take the engine's networks down") from error
-
-
-def _matches(network: Network, filters: Mapping[str, Sequence[str]]) -> bool:
-    return all(
-        any(_matches_one(network, name, value) for value in values)
-        for name, values in filters.items()
-    )
-
-
-def _matches_one(network: Network, name: str, value: str) -> bool:
-    match name:
-        case "name":
-            return value in network.name
-        case "id":
-            return network.id.startswith(value)
-        case "driver":
-            return value == network.driver
-        case "label":
-            key, equals, wanted = value.partition("=")
-            return key in network.labels and (not equals or network.labels[key] == wanted)
-        case "type":
-            return (value == "builtin") == (network.name == attachments.DEFAULT)
-    raise Invalid(f"invalid filter '{name}'", "use name, id, driver, label or type")
 
 
 def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptions) -> Network:
