@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import engines, leaks, requires
+from tests.support import engines, leaks, requires, serving
 
 _PRIVILEGED = frozenset(("integration", "conformance", "attacks"))
 _skipped: Counter[str] = Counter()
@@ -74,3 +74,16 @@ def proa(session_proa: engines.Proa) -> Iterator[engines.Proa]:
     yield session_proa
     left = session_proa.remove_all()
     assert not left, f"the test left containers behind: {' '.join(left)}"
+
+
+@pytest.fixture(scope="session")
+def session_api(session_proa: engines.Proa) -> Iterator[serving.Api]:
+    """``proa serve`` on the session's root, for as long as the session lasts."""
+    with serving.serving(session_proa) as api:
+        yield api
+
+
+@pytest.fixture
+def api(session_api: serving.Api, proa: engines.Proa) -> serving.Api:
+    """The session's server; the test must leave no container in its root."""
+    return session_api

@@ -166,14 +166,15 @@ def serving(proa: Proa, words: Sequence[str] = ()) -> Iterator[Api]:
 def _await(path: str, process: subprocess.Popen[bytes], log_path: str) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
+        connection = UnixConnection(path, 1.0)
         try:
-            connection = UnixConnection(path, 1.0)
             connection.request("GET", "/_ping")
             connection.getresponse().read()
-            connection.close()
             return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 with open(log_path, errors="replace") as log:
                     raise AssertionError(f"the server did not start: {log.read()}") from None
             time.sleep(0.02)  # its socket offers no event before it is there
+        finally:
+            connection.close()

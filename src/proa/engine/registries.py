@@ -67,19 +67,22 @@ class Registries:
 
         return CredentialStore().find(registry_of(registry)).username
 
-    def search(self, term: str, *, limit: int = 25) -> list[Found]:
+    def search(
+        self, term: str, *, limit: int = 25, credentials: Credentials | None = None
+    ) -> list[Found]:
         """Find repositories by a part of their name.
 
         Args:
             term: ``host/part`` looks through that registry's catalog, anything else asks the Hub.
             limit: most that are returned.
+            credentials: for this question; None: what ``proa login`` stored.
         """
         from proa.image.registry.client import Client
         from proa.image.registry.hosts import HUB
         from proa.image.registry.session import search, split_term
 
         registry, part = split_term(term)
-        with Client() as client:
+        with Client(credentials=credentials) as client:
             return search(client, part, registry or HUB, limit=limit)
 
     def get_manifest(self, ref: str, *, credentials: Credentials | None = None) -> Fetched:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from proa.errors import Corrupt
+from proa.server.errors import HttpError
+
 _PIECE_BYTES: Final = 1 << 18
 
 
@@ -50,6 +53,15 @@ def readable(pieces: Iterator[bytes]) -> Iterator[int]:
         thread.join()
     if failed:
         raise failed[0]
+
+
+@contextmanager
+def sent_by_client() -> Iterator[None]:
+    """Blame the client for data that is not what it claims to be."""
+    try:
+        yield
+    except Corrupt as error:
+        raise HttpError(400, str(error)) from error
 
 
 def written(write: Callable[[int], None]) -> Iterator[bytes]:

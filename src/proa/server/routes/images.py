@@ -83,7 +83,7 @@ def load(call: Call) -> Answer:
     body, platform = call.body.pieces(), _platform(call)
 
     def produce(emit: Any) -> None:
-        with pipes.readable(body) as fd:
+        with pipes.readable(body) as fd, pipes.sent_by_client():
             images = call.engine.images.load(fd, platform=platform)
         for image in images:
             names = [familiar_name(name) for name in image.references]

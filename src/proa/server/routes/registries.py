@@ -117,7 +117,7 @@ def _import(call: Call) -> Answer:
     platform = query.text("platform")
 
     def produce(emit: Emit) -> None:
-        with pipes.readable(body) as fd:
+        with pipes.readable(body) as fd, pipes.sent_by_client():
             image = call.engine.images.import_(
                 fd, name, changes=changes, message=words, platform=platform
             )
@@ -167,7 +167,9 @@ def search(call: Call) -> Answer:
     if not 1 <= limit <= _MOST_FOUND:
         raise bad_request(f"limit {limit} is outside the range of [1, {_MOST_FOUND}]")
     filters = call.query.filters()
-    found = encode.search_results(call.engine.registries.search(term, limit=limit))
+    found = encode.search_results(
+        call.engine.registries.search(term, limit=limit, credentials=credentials_of(call))
+    )
     for kind, values in filters.items():
         if kind in ("is-official", "is-automated"):
             wanted = values[-1].lower() in ("1", "true")
