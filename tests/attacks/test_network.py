@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import socket
 import struct
@@ -13,7 +14,7 @@ import pytest
 
 from proa.linux import netns as namespaces
 from tests.support import engines, netns
-from tests.support.lan import HOST, NEIGHBOUR, await_true, lan, program
+from tests.support.lan import HOST, NEIGHBOUR, NEIGHBOUR6, await_true, lan, program
 
 pytestmark = pytest.mark.requires("root", "userns", "overlay", "ip", "nft", "nsenter", "curl")
 
@@ -134,6 +135,79 @@ def test_router_advertisements(net):
         assert "2001:db8:bad" not in shown
         assert "fe80::bad" not in shown
         assert "2001:db8:bad" not in net.host("ip", "-6", "addr") + net.host("ip", "-6", "route")
+
+
+def test_forged_addresses_do_not_evade_egress(net):
+    """A restricted container reaches nothing with another's address, IP or hardware."""
+    net.proa.ok("network", "create", "--ipv6", "--subnet", "fd00:77::/64", "web")
+    net.serve("bb", "--network", "web")
+    net.proa.ok(
+        "run", "-d", "--name", "aa", "--network", "web", "--egress", "none", "busybox", "sleep",
+        "60",
+    )  # fmt: skip
+    own, other = net.address("aa", "web"), net.address("bb", "web")
+    with (
+        program(net.neighbour, COLLECT, "7") as collector,
+        net.inside("aa") as inside,
+        net.inside("bb") as open_one,
+    ):
+        # The way itself is open: who is not restricted may even forge.
+        assert _forge(open_one, "203.0.113.77") == "sent"
+        for source in (other, "203.0.113.9", own):
+            assert _forge(inside, source) == "sent"
+        inside("ip", "addr", "add", "203.0.113.10/32", "dev", "eth0")
+        assert _forge(inside, "203.0.113.10") == "sent"
+        inside("ip", "addr", "add", "fd00:77::99/64", "dev", "eth0", "nodad")
+        inside(sys.executable, "-c", SEND, NEIGHBOUR6, "7", "fd00:77::99", check=False)
+        inside("ip", "link", "set", "eth0", "address", "02:42:00:00:00:99")
+        assert _forge(inside, own) == "sent"
+        net.host(sys.executable, "-c", SEND, NEIGHBOUR, "7", HOST)
+        assert collector.stdout.read().decode().split() == ["forged"]
+    told = {other, "203.0.113.9", None}
+    await_true(lambda: {item.get("forged_source") for item in _denied(net)} >= told, "events")
+    assert all(item["port"] == "7" for item in _denied(net) if item["destination"] == NEIGHBOUR)
+
+
+def _denied(net):
+    lines = net.proa.ok(
+        "events", "--since", "1h", "--until", "0s", "--filter", "event=egress_denied",
+        "--format", "{{json .Actor.Attributes}}",
+    ).splitlines()  # fmt: skip
+    return [json.loads(line) for line in lines]
+
+
+COLLECT = """
+import socket, sys
+peer = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+peer.bind(("::", int(sys.argv[1])))
+print("ready", flush=True)
+while (data := peer.recv(100)) != b"end":
+    print(data.decode(), flush=True)
+"""
+
+SEND = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[3] else socket.AF_INET
+peer = socket.socket(family, socket.SOCK_DGRAM)
+peer.bind((sys.argv[3], 0))
+peer.sendto(b"end" if len(sys.argv) == 4 and family == socket.AF_INET else b"six",
+            (sys.argv[1], int(sys.argv[2])))
+"""
+
+FORGE = """
+import socket, struct, sys
+source, target = (socket.inet_aton(item) for item in sys.argv[1:3])
+data = b"forged"
+udp = struct.pack("!HHHH", 40000, int(sys.argv[3]), 8 + len(data), 0) + data
+head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, target)
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw.sendto(head + udp, (sys.argv[2], 0))
+print("sent")
+"""
+
+
+def _forge(who, source):
+    return who(sys.executable, "-c", FORGE, source, NEIGHBOUR, "7").strip()
 
 
 def _advertise(router: netns.Host) -> None:

@@ -145,6 +145,9 @@ def test_published_ports_from_everywhere(net):
     assert net.fetch(net.host, "http://127.0.0.1:8080/") == "aa"
     assert net.fetch(net.host, f"http://{HOST}:8080/") == "aa"
     assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+    # What `localhost` means first.
+    assert net.fetch(net.host, "http://[::1]:8080/") == "aa"
+    assert net.fetch(net.neighbour, f"http://[{HOST6}]:8080/", 1) == ""
     net.serve("cc")
     for name in ("bb", "cc"):
         assert net.fetch_inside(name, f"http://{HOST}:8080/") == "aa"
@@ -302,8 +305,22 @@ def test_ipv6(net):
     assert net.fetch_inside("bb", f"http://[{six}]/") == "aa"
     assert net.fetch(net.neighbour, f"http://[{HOST6}]:8080/") == "aa"
     assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+    assert net.fetch(net.host, "http://[::1]:8080/") == "aa"
+    assert net.fetch(net.host, f"http://[{HOST6}]:8080/") == "aa"
     with program(net.neighbour, ECHO_ADDRESS, NEIGHBOUR6, "7"):
         assert net.proa.ok("exec", "bb", "nc", "-w", "2", NEIGHBOUR6, "7") == HOST6
+
+
+def test_a_port_on_the_ipv6_loopback_is_the_hosts_alone(net):
+    net.proa.ok("network", "create", "--ipv6", "web")
+    net.serve("aa", "--network", "web", "-p", "[::1]:8080:80")
+    assert net.proa.ok("port", "aa") == "80/tcp -> [::1]:8080"
+    assert net.fetch(net.host, "http://[::1]:8080/") == "aa"
+    assert net.fetch(net.host, f"http://[{HOST6}]:8080/", 1) == ""
+    assert net.fetch(net.neighbour, f"http://[{HOST6}]:8080/", 1) == ""
+    # The host's own services on loopback are reached as before.
+    with program(net.host, ECHO_ADDRESS, "::1", "9"):
+        assert net.host("curl", "-s", "--http0.9", "telnet://[::1]:9", stdin="\n").strip() == "::1"
 
 
 def test_another_containers_network(net):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from proa.engine.attachments import mac_of
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
 from proa.engine.state import Endpoint
 from proa.linux.netlink import link
 from proa.linux.netlink.socket import Netlink
 from proa.network import names
-from proa.network.egress import ContainerEgress, parse_egress
+from proa.network.egress import ContainerEgress, log_group, parse_egress
 from proa.network.firewall import Firewall, FirewallState, PortTarget
+from proa.network.guard import GuardedPort
 from proa.network.model import Network, PortMapping
+from proa.network.portmap import LOOPBACK6
 
 
 def open_firewall(context: Context) -> Firewall:
@@ -46,26 +49,54 @@ def load_state(context: Context) -> FirewallState:
 def port_target(
     mapping: PortMapping, endpoints: list[Endpoint], networks: dict[str, Network]
 ) -> PortTarget | None:
-    """Where a published port leads: the first network of the family that is not internal."""
-    six = ":" in mapping.host_ip
+    """Where the firewall leads a port: the first network of the family that is not internal."""
+    if mapping.host_ip == LOOPBACK6:
+        return None
+    address = _published_address(endpoints, networks, six=":" in mapping.host_ip)
+    return PortTarget(mapping, address) if address else None
+
+
+def proxy_target(
+    mapping: PortMapping, endpoints: list[Endpoint], networks: dict[str, Network]
+) -> tuple[str, int] | None:
+    """Where the proxy of a port leads: address and port, IPv6 where there is any."""
+    for six in (True, False):
+        address = _published_address(endpoints, networks, six=six)
+        if address:
+            return address, mapping.container_port
+    return None
+
+
+def _published_address(
+    endpoints: list[Endpoint], networks: dict[str, Network], *, six: bool
+) -> str:
     for endpoint in sorted(endpoints, key=lambda item: item.position):
         network = networks.get(endpoint.network_id)
-        if network is None or network.internal:
+        if network is None or network.internal or network.driver != "bridge":
             continue
         address = endpoint.address6 if six else endpoint.address4
         if address:
-            return PortTarget(mapping, address)
-    return None
+            return address
+    return ""
 
 
 def container_egress(record: ContainerRecord, endpoints: list[Endpoint]) -> ContainerEgress | None:
     """A container's egress policy with its addresses; None without one."""
     if record.config.egress is None:
         return None
-    addresses = [text for item in endpoints for text in (item.address4, item.address6) if text]
+    ports = (
+        GuardedPort(
+            link=names.veth_link(record.id, item.network_id),
+            mac=mac_of(item),
+            addresses=tuple(text for text in (item.address4, item.address6) if text),
+            group=log_group(record.id),
+        )
+        for item in endpoints
+        if item.address4 or item.address6
+    )
     return ContainerEgress(
         container_id=record.id,
-        addresses=tuple(addresses),
+        ports=tuple(ports),
         policy=parse_egress(record.config.egress),
     )
 

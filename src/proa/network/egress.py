@@ -2,9 +2,10 @@
 
 A restricted container's address leads to a chain of its own (``proa.network.firewall``, maps
 ``egress4`` and ``egress6``), from the forward hook and from the input hook, so that the host's own
-services count as "beyond" too. The chain returns for allowed destinations, tells the engine about
-others (nfnetlink_log) and rejects them. Names are allowed as the container asks for them: the
-engine's resolver adds what it answers, for as long as the answer may be kept.
+services count as "beyond" too; :mod:`proa.network.guard` keeps it from using another's. The chain
+returns for allowed destinations, tells the engine about others (nfnetlink_log) and rejects them.
+Names are allowed as the container asks for them: the engine's resolver adds what it answers, for as
+long as the answer may be kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from proa.errors import Invalid
 from proa.linux.netlink import nftables
 from proa.linux.netlink import nftexpressions as nft
 from proa.linux.netlink.nftables import Batch, Element
+from proa.network.guard import GuardedPort
 from proa.network.model import EgressPolicy
 
 _LOG_RATE, _LOG_BURST = 10, 20
@@ -30,16 +32,26 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._")
 
 
 class ContainerEgress(msgspec.Struct, frozen=True, kw_only=True):
-    """A container's policy and the addresses that it is known by."""
+    """A container's policy and the ports of bridges that it is behind."""
 
     container_id: str
-    addresses: tuple[str, ...]
+    ports: tuple[GuardedPort, ...]
     policy: EgressPolicy
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses that the policy is found by."""
+        return tuple(text for port in self.ports for text in port.addresses)
 
     @property
     def group(self) -> int:
         """nfnetlink_log group of its denied packets."""
-        return _FIRST_GROUP + int(self.container_id[:8], 16) % _GROUPS
+        return log_group(self.container_id)
+
+
+def log_group(container_id: str) -> int:
+    """nfnetlink_log group of a container's denied packets."""
+    return _FIRST_GROUP + int(container_id[:8], 16) % _GROUPS
 
 
 def parse_egress(words: Sequence[str]) -> EgressPolicy:

@@ -13,9 +13,9 @@ In nf_tables an accept ends one table's verdict only: a packet that the host's o
 dropped, whatever is accepted here. This table never touches another one, and has no priority over
 any: published ports obey the host's forward policy.
 
-Published ports on loopback need the bridges' ``route_localnet``; what comes from elsewhere with a
-loopback destination is dropped before anything else looks at it (chain ``raw``), so that only the
-host itself reaches them.
+Published ports on loopback need the bridges' ``route_localnet`` (for IPv6 see
+:mod:`proa.network.proxy`); what comes from elsewhere with a loopback destination is dropped before
+anything else looks at it (chain ``raw``), so that only the host itself reaches them.
 
 Deleting something of the table by hand is noticed by every supervisor (:meth:`Firewall.watch`) and
 the whole is made again from the engine's records.
@@ -33,6 +33,7 @@ from proa.linux.netlink import nftables
 from proa.linux.netlink import nftexpressions as nft
 from proa.linux.netlink.nftables import Batch, Element
 from proa.linux.netlink.socket import NETLINK_NETFILTER, Netlink
+from proa.network import guard
 from proa.network.egress import ContainerEgress, EgressChains
 from proa.network.model import PROTOCOL_NUMBERS, Network, PortMapping
 
@@ -95,13 +96,21 @@ class Firewall:
         Raises:
             OSError: the kernel refuses it.
         """
-        if self._is_whole():
+        whole, guarded = self._is_whole(), guard.is_whole(self.nl, self.table)
+        if whole and guarded:
             return False
-        batch = Batch(self.table)
-        batch.add_table()
-        batch.delete_table()
-        _compose_table(batch, self._load())
-        batch.commit(self.nl)
+        state = self._load()
+        if not guarded and state.egress:
+            guarded_ports = (port for egress in state.egress for port in egress.ports)
+            guard.restore(self.nl, self.table, guarded_ports)
+        elif whole:
+            return False
+        if not whole:
+            batch = Batch(self.table)
+            batch.add_table()
+            batch.delete_table()
+            _compose_table(batch, state)
+            batch.commit(self.nl)
         return True
 
     def remove(self) -> None:
@@ -110,6 +119,7 @@ class Firewall:
         batch.add_table()
         batch.delete_table()
         batch.commit(self.nl)
+        guard.remove(self.nl, self.table)
 
     def add_networks(self, networks: Sequence[Network]) -> None:
         """Let the rules apply to bridges. Idempotent."""
@@ -143,6 +153,7 @@ class Firewall:
     def restrict(self, egress: ContainerEgress) -> None:
         """Enforce a container's egress policy. Idempotent."""
         self.unrestrict(egress)
+        guard.add(self.nl, self.table, egress.ports)
         self._change(lambda batch: EgressChains(batch, egress).add())
 
     def unrestrict(self, egress: ContainerEgress) -> None:
@@ -150,6 +161,7 @@ class Firewall:
         batch = Batch(self.table)
         EgressChains(batch, egress).remove()
         self._commit_leniently(batch)
+        guard.discard(self.nl, self.table, egress.ports)
 
     def admit(self, egress: ContainerEgress, addresses: Iterable[str], timeout_s: float) -> None:
         """Let a restricted container reach addresses for a while (answers of the resolver)."""
@@ -231,8 +243,8 @@ def _compose_nat(batch: Batch) -> None:
     four = nft.family_is(_V4)
     # From outside nobody may mean our loopback; the kernel would have dropped it without us.
     batch.add_rule(
-        "raw", four, nft.interface_is(nft.META_IIFNAME, "lo", equal=False),
-        nft.destination_is_loopback(), nft.verdict(nft.DROP),
+        "raw", four, nft.destination_is_loopback(),
+        nft.interface_is(nft.META_IIFNAME, "lo", equal=False), nft.verdict(nft.DROP),
     )  # fmt: skip
     for chain in ("prerouting", "output"):
         for suffix, family, _ in _FAMILIES:
@@ -257,7 +269,7 @@ def _compose_dnat(batch: Batch, chain: str, suffix: str, family: int) -> None:
     registers = 1 if family == _V4 else 4
     here = nft.family_is(family) + nft.destination_is_local()
     if chain == "output" and family == _V6:
-        # IPv6 has no route_localnet: [::1] cannot be led elsewhere.
+        # Those for [::1] cannot be led elsewhere; proa.network.proxy passes them on.
         here += nft.destination(family) + nft.compare(bytes(15) + b"\1", equal=False)
     target = nft.dnat(family, first, first + registers)
     batch.add_rule(

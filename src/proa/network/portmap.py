@@ -5,6 +5,11 @@ each host port all the same: so a port in use is noticed before anything starts,
 take it afterwards. The socket drops whatever reaches it (a filter says no to everything), so that a
 connection in the moment of a firewall flush waits and is led right when the rules are back, instead
 of being refused or, worse, accepted by nobody.
+
+The exception is the IPv6 loopback address, which the kernel leads nowhere: sockets on it, and what
+reaches those on ``::`` through the loopback interface, are served by :mod:`proa.network.proxy`. A
+TCP port on ``0.0.0.0`` gets a companion on ``::1``, so that ``localhost`` means the container in
+both families.
 """
 
 from __future__ import annotations
@@ -20,7 +25,16 @@ from proa.errors import Conflict, Invalid, ProaError, from_os_error
 from proa.linux.netlink.socket import attach_filter
 from proa.network.model import PortMapping, Protocol
 
+LOOPBACK6 = "::1"
+_LOOPBACK_INDEX = 1
 _DROP_ALL = ((0x06, 0, 0, 0),)
+_DROP_UNLESS_LOOPBACK = (
+    (0x20, 0, 0, 0xFFFFF008),  # SKF_AD_OFF + SKF_AD_IFINDEX
+    (0x15, 0, 1, _LOOPBACK_INDEX),
+    (0x06, 0, 0, 0xFFFFFFFF),
+    (0x06, 0, 0, 0),
+)
+_BACKLOG = 128
 _EPHEMERAL_ATTEMPTS = 20
 
 
@@ -57,6 +71,11 @@ class Reservation:
         """The descriptor that holds the port."""
         return self._socket.fileno()
 
+    @property
+    def listener(self) -> socket.socket:
+        """The socket, for the proxy of a port that needs one."""
+        return self._socket
+
     def close(self) -> None:
         """Give the port back. Idempotent."""
         self._socket.close()
@@ -78,6 +97,31 @@ def reserve(wanted: Sequence[WantedPort]) -> list[Reservation]:
             reservation.close()
         raise
     return held
+
+
+def is_proxied(mapping: PortMapping) -> bool:
+    """Whether connections may reach the socket of a port: through the IPv6 loopback address."""
+    return mapping.protocol == "tcp" and mapping.host_ip in (LOOPBACK6, "::")
+
+
+def reserve_companions(held: Iterable[Reservation]) -> list[Reservation]:
+    """Hold the TCP ports of all IPv4 addresses on ``::1`` too, as far as they are free there."""
+    ports = {
+        (item.mapping.host_ip, item.mapping.host_port): item.mapping
+        for item in held
+        if item.mapping.protocol == "tcp"
+    }
+    found = []
+    for (host_ip, port), mapping in ports.items():
+        if host_ip != "0.0.0.0" or ("::", port) in ports or (LOOPBACK6, port) in ports:
+            continue
+        try:
+            holder = _hold("tcp", LOOPBACK6, port)
+        except OSError:
+            # In use, or a host without IPv6.
+            continue
+        found.append(Reservation(msgspec.structs.replace(mapping, host_ip=LOOPBACK6), holder))
+    return found
 
 
 def _partner_port(wanted: WantedPort, held: Iterable[Reservation]) -> int:
@@ -129,13 +173,15 @@ def _hold(protocol: str, host_ip: str, port: int) -> socket.socket:
     try:
         if family == socket.AF_INET6:
             holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        attach_filter(holder, _DROP_ALL)
+        served = protocol == "tcp" and host_ip in (LOOPBACK6, "::")
+        if host_ip != LOOPBACK6 or not served:
+            attach_filter(holder, _DROP_UNLESS_LOOPBACK if served else _DROP_ALL)
         if protocol == "tcp":
             # Connections of an earlier user in TIME_WAIT do not matter; a listener does.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((host_ip, port))
         if protocol == "tcp":
-            holder.listen(1)
+            holder.listen(_BACKLOG if served else 1)
     except BaseException:
         holder.close()
         raise

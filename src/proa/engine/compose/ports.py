@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from proa.engine.config import ContainerConfig
 from proa.errors import Invalid, Unsupported
 from proa.network.model import Protocol
-from proa.network.portmap import WantedPort
+from proa.network.portmap import LOOPBACK6, WantedPort
 
 _ALL4, _ALL6 = "0.0.0.0", "::"
 
@@ -23,8 +23,15 @@ def wanted_ports(
 
     Raises:
         Invalid: an exposed port is none.
+        Unsupported: UDP on the IPv6 loopback address.
     """
     everywhere = (_ALL4, _ALL6) if ipv6 else (_ALL4,)
+    for port in config.ports:
+        if port.protocol == "udp" and port.host_ip == LOOPBACK6:
+            raise Unsupported(
+                f"UDP port {port.container_port} cannot be published on [::1]",
+                "use 127.0.0.1, or another address of the host",
+            )
     wanted = [
         WantedPort(
             protocol=port.protocol,

@@ -23,6 +23,7 @@ from proa.engine.layout import Layout
 from proa.errors import Corrupt
 from proa.fs.atomicfile import save_file
 from proa.linux import process
+from proa.network import portmap
 from proa.network.model import Attachment, PortMapping
 from proa.runtime import keeper
 
@@ -46,6 +47,7 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         datagrams, listener: the resolver's sockets.
         denied: packets that the egress policy stopped.
         ports: sockets that hold host ports, and what for.
+        companions: the same for ``::1``.
         attachments: the interfaces that are there. Records may have gone on meanwhile.
     """
 
@@ -55,6 +57,7 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     listener: int = -1
     denied: int = -1
     ports: tuple[tuple[int, PortMapping], ...] = ()
+    companions: tuple[tuple[int, PortMapping], ...] = ()
     attachments: tuple[Attachment, ...] = ()
 
     def holds_the_same(self, other: KeptNetwork) -> bool:
@@ -65,12 +68,15 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def watched(self) -> tuple[int, ...]:
         """The descriptors that something may arrive on."""
         every = (self.watch, self.datagrams, self.listener, self.denied)
-        return tuple(fd for fd in every if fd >= 0)
+        sockets = (*self.ports, *self.companions)
+        served = (fd for fd, mapping in sockets if portmap.is_proxied(mapping))
+        return (*(fd for fd in every if fd >= 0), *served)
 
     @property
     def fds(self) -> tuple[int, ...]:
         """All descriptors that are there."""
-        return (self.netns, *self.watched, *(fd for fd, _ in self.ports))
+        sockets = (*self.ports, *self.companions)
+        return (self.netns, *{*self.watched, *(fd for fd, _ in sockets)})
 
     def copied(self, copy: Callable[[int], int]) -> KeptNetwork:
         """The same with the descriptors that ``copy`` gives for these."""
@@ -81,6 +87,7 @@ class KeptNetwork(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
             listener=copy(self.listener),
             denied=copy(self.denied),
             ports=tuple((copy(fd), mapping) for fd, mapping in self.ports),
+            companions=tuple((copy(fd), mapping) for fd, mapping in self.companions),
             attachments=self.attachments,
         )
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord
+from proa.linux.netlink.nflog import LoggedPacket
 from proa.network import resolvconf
 from proa.network.egress import allows_name, parse_egress
+from proa.network.guard import FORGED
 from proa.network.model import Network
 
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6"}
@@ -84,24 +86,27 @@ class ContainerNames:
         return {key: item for key, item in self._view()[1].items() if item.resolves}
 
 
-def denied_event(record: ContainerRecord, packet: bytes) -> EventRecord | None:
+def denied_event(record: ContainerRecord, logged: LoggedPacket) -> EventRecord | None:
     """Describe a packet that an egress policy stopped; None when it cannot be read."""
+    packet = logged.data
     if len(packet) >= 20 and packet[0] >> 4 == 4:
-        protocol, destination = packet[9], ipaddress.ip_address(packet[16:20])
+        protocol, source, destination = packet[9], packet[12:16], packet[16:20]
         transport = packet[(packet[0] & 15) * 4 :]
     elif len(packet) >= 40 and packet[0] >> 4 == 6:
-        protocol, destination = packet[6], ipaddress.ip_address(packet[24:40])
+        protocol, source, destination = packet[6], packet[8:24], packet[24:40]
         transport = packet[40:]
     else:
         return None
     attributes = {
         "image": record.config.image,
         "name": record.name,
-        "destination": str(destination),
+        "destination": str(ipaddress.ip_address(destination)),
         "protocol": _PROTOCOLS.get(protocol, str(protocol)),
     }
     if protocol in (6, 17) and len(transport) >= 4:
         attributes["port"] = str(int.from_bytes(transport[2:4], "big"))
+    if logged.prefix == FORGED:
+        attributes["forged_source"] = str(ipaddress.ip_address(source))
     return EventRecord(
         sequence=0, time_ns=time.time_ns(), type="container", action="egress_denied",
         actor_id=record.id, attributes=attributes,

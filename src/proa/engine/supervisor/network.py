@@ -11,7 +11,6 @@ networks and ports change while the container runs.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,22 +27,22 @@ from proa.engine.model import ContainerRecord
 from proa.engine.state import Endpoint
 from proa.engine.supervisor.hibernation import KeptNetwork
 from proa.engine.supervisor.loop import READ, Loop, Timer
-from proa.errors import Conflict, ProaError, from_os_error
+from proa.engine.supervisor.ports import HeldPorts
+from proa.errors import ProaError, from_os_error
 from proa.image.model import Image
 from proa.linux.netlink.nflog import PacketLog
 from proa.linux.netlink.socket import Netlink
-from proa.network import portmap
 from proa.network.dns.server import DnsServer
 from proa.network.egress import ContainerEgress
 from proa.network.firewall import Firewall, PortTarget
-from proa.network.model import Attachment, Network, Rates, SandboxRequest
+from proa.network.model import Attachment, Network, PortMapping, Rates, SandboxRequest
+from proa.network.portmap import WantedPort
 from proa.network.sandbox import NetworkSandbox
 
 if TYPE_CHECKING:
     from proa.engine.supervisor.names import ContainerNames
     from proa.network.dns.resolver import Resolver
 
-_PORT_PATIENCE_S = 0.25
 _RESTORE_DELAY_S = 0.05
 """After a flush: whoever flushes usually loads something at once; let that go first."""
 
@@ -58,7 +57,7 @@ class ContainerNetwork:
         self._image = image
         self._loop = loop
         self._active = has_networks(record.config)
-        self._held: list[portmap.Reservation] = []
+        self._ports = HeldPorts(loop, self._recorded_ports)
         self._endpoints: list[Endpoint] = []
         self._networks: dict[str, Network] = {}
         self._targets: list[PortTarget] = []
@@ -86,8 +85,8 @@ class ContainerNetwork:
         if not self._active:
             self._borrow_files()
             return None
-        if not self._held:
-            self._held = self._reserve(self._wanted())
+        if not self._ports.held:
+            self._ports.change(self._wanted())
         self._decide()
         return self._connect
 
@@ -96,6 +95,7 @@ class ContainerNetwork:
         if self._sandbox is None:
             return
         self._ensure_dns()
+        self._ports.serve(self._find_proxy_target)
         if self._firewall is not None and self._watch is None:
             self._watch = self._firewall.watch()
             self._loop.add(self._watch.fileno(), READ, self._on_rules_deleted)
@@ -116,13 +116,14 @@ class ContainerNetwork:
             datagrams=datagrams,
             listener=listener,
             denied=self._denied.fileno() if self._denied is not None else -1,
-            ports=tuple((item.fileno(), item.mapping) for item in self._held),
+            ports=tuple((item.fileno(), item.mapping) for item in self._ports.held),
+            companions=tuple((item.fileno(), item.mapping) for item in self._ports.companions),
             attachments=tuple(self._sandbox.attachments),
         )
 
     def resume(self, kept: KeptNetwork) -> None:
         """Go on where another process left off; the descriptors are taken over."""
-        self._held = [portmap.Reservation.adopt(mapping, fd) for fd, mapping in kept.ports]
+        self._ports.adopt(kept)
         attachments = kept.attachments
         self._endpoints = [self._endpoint_of(item) for item in attachments]
         self._networks = {item.network.id: item.network for item in attachments}
@@ -143,12 +144,11 @@ class ContainerNetwork:
         if kept.denied >= 0:
             self._denied = PacketLog.adopt(kept.denied)
             self._loop.add(kept.denied, READ, self._on_denied)
+        self._ports.serve(self._find_proxy_target)
 
     def forget(self) -> None:
         """Close this process' descriptors and change nothing; the keeper goes on. Idempotent."""
-        for reservation in self._held:
-            reservation.close()
-        self._held.clear()
+        self._ports.close()
         if self._sandbox is not None:
             self._sandbox.forget()
             self._sandbox = None
@@ -173,7 +173,7 @@ class ContainerNetwork:
         if sandbox is None:
             return
         self._record = msgspec.structs.replace(self._record, config=config)
-        self._hold_ports()
+        self._ports.change(self._wanted())
         try:
             self._decide()
             wanted = {item.network.id: item for item in self._attachments()}
@@ -208,12 +208,11 @@ class ContainerNetwork:
             pass
         self._targets = []
         self._egress = None
-        for reservation in self._held:
-            reservation.close()
-        self._held.clear()
+        self._ports.close()
 
     def stop(self) -> None:
         """Drop the namespace of a run that has ended; ports and addresses stay. Idempotent."""
+        self._ports.hang_up()
         for closing in (self._dns, self._denied):
             if closing is not None:
                 closing.close()
@@ -253,7 +252,10 @@ class ContainerNetwork:
             other = mode.removeprefix(SHARED_NETWORK)
             files.borrow_network(layout.container(self._id), layout.container(other), self._id)
 
-    def _wanted(self) -> list[portmap.WantedPort]:
+    def _recorded_ports(self) -> set[int]:
+        return {item.mapping.host_port for item in self._context.state.networks.ports()}
+
+    def _wanted(self) -> list[WantedPort]:
         config = self._record.config
         if not config.ports and not config.publish_all:
             return []
@@ -265,48 +267,13 @@ class ContainerNetwork:
             ipv6=any(item.subnet6 is not None and not item.internal for item in networks),
         )
 
-    def _reserve(self, wanted: list[portmap.WantedPort]) -> list[portmap.Reservation]:
-        """Hold ports; what a container that has just ended still holds is waited for.
-
-        Its keeper goes after its end was told; its records went with the end.
-        """
-        deadline = time.monotonic() + _PORT_PATIENCE_S
-        while True:
-            try:
-                return portmap.reserve(wanted)
-            except Conflict:
-                ports = {item.mapping.host_port for item in self._context.state.networks.ports()}
-                taken = any(item.first in ports for item in wanted if item.first)
-                if taken or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.005)
-
-    def _hold_ports(self) -> None:
-        """Hold what is wanted and not held, give back what is held and not wanted."""
-        wanted = self._wanted()
-        kept: list[portmap.Reservation] = []
-        dropped: list[portmap.Reservation] = []
-        for reservation in self._held:
-            fitting = next((item for item in wanted if _fits(item, reservation)), None)
-            if fitting is None:
-                dropped.append(reservation)
-            else:
-                wanted.remove(fitting)
-                kept.append(reservation)
-        kept += self._reserve(wanted)
-        for reservation in dropped:
-            reservation.close()
-        self._held = kept
-
     def _decide(self) -> None:
         """Allocate addresses and record ports; then the container's files say the same."""
         tables = self._context.state.networks
         with self._context.state.transaction(durable=self._durable):
             self._endpoints = tables.allocate(self._id, durable=self._durable)
-            if self._held or self._targets:
-                tables.publish(
-                    self._id, [item.mapping for item in self._held], durable=self._durable
-                )
+            if self._ports.held or self._targets:
+                tables.publish(self._id, self._ports.mappings, durable=self._durable)
         self._networks = {
             endpoint.network_id: tables.get(endpoint.network_id) for endpoint in self._endpoints
         }
@@ -334,6 +301,7 @@ class ContainerNetwork:
                 "the kernel needs nf_tables with NAT (CONFIG_NF_TABLES, CONFIG_NFT_NAT, NFT_FIB)",
             ) from error
         self._sandbox.connect_all(attachments)
+        self._ensure_dns()
 
     def _apply_firewall(self) -> None:
         """Let the table know the networks, ports and policy of this container.
@@ -374,10 +342,13 @@ class ContainerNetwork:
 
     def _find_targets(self) -> list[PortTarget]:
         found = (
-            firewalling.port_target(item.mapping, self._endpoints, self._networks)
-            for item in self._held
+            firewalling.port_target(mapping, self._endpoints, self._networks)
+            for mapping in self._ports.mappings
         )
         return [item for item in found if item is not None]
+
+    def _find_proxy_target(self, mapping: PortMapping) -> tuple[str, int] | None:
+        return firewalling.proxy_target(mapping, self._endpoints, self._networks)
 
     def _attachments(self) -> list[Attachment]:
         gateway = _gateway_of(self._endpoints, self._networks)
@@ -485,16 +456,6 @@ def has_networks(config: ContainerConfig) -> bool:
     """Whether a container has networks of its own."""
     mode = config.network_mode
     return mode not in ("none", "host") and not mode.startswith(SHARED_NETWORK)
-
-
-def _fits(wanted: portmap.WantedPort, held: portmap.Reservation) -> bool:
-    mapping = held.mapping
-    return (
-        mapping.protocol == wanted.protocol
-        and mapping.host_ip == wanted.host_ip
-        and mapping.container_port == wanted.container_port
-        and (not wanted.first or wanted.first <= mapping.host_port <= wanted.last)
-    )
 
 
 def _gateway_of(endpoints: Sequence[Endpoint], networks: dict[str, Network]) -> Endpoint | None:

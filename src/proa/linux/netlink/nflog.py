@@ -6,8 +6,9 @@ Source: ``linux/netfilter/nfnetlink_log.h``.
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
-from proa.linux.netlink.attributes import attr, parse
+from proa.linux.netlink.attributes import attr, parse, text
 from proa.linux.netlink.socket import NETLINK_NETFILTER, Netlink
 
 _NFULNL_MSG_PACKET = 4 << 8
@@ -16,6 +17,14 @@ _CFG_CMD, _CFG_MODE = 1, 2
 _CMD_BIND = 1
 _COPY_PACKET = 2
 _NFULA_PAYLOAD = 9
+_NFULA_PREFIX = 10
+
+
+class LoggedPacket(NamedTuple):
+    """A packet's first bytes, from the network header on, and the prefix that its rule has."""
+
+    data: bytes
+    prefix: str
 
 
 class PacketLog:
@@ -48,17 +57,17 @@ class PacketLog:
         """The descriptor, for polling."""
         return self._nl.fileno()
 
-    def read(self) -> list[bytes]:
-        """First bytes of the packets that have arrived, from the network header on."""
+    def read(self) -> list[LoggedPacket]:
+        """Return the packets that have arrived."""
         try:
             messages = self._nl.notifications()
         except OSError:
             # Some were lost: a flood; what comes next is told again.
             return []
+        found = (parse(item.payload[4:]) for item in messages if item.kind == _NFULNL_MSG_PACKET)
         return [
-            parse(item.payload[4:]).get(_NFULA_PAYLOAD, b"")
-            for item in messages
-            if item.kind == _NFULNL_MSG_PACKET
+            LoggedPacket(item.get(_NFULA_PAYLOAD, b""), text(item.get(_NFULA_PREFIX, b"")))
+            for item in found
         ]
 
     def close(self) -> None:

@@ -34,8 +34,13 @@ STATUS_DNAT = 0x20
 NFPROTO_IPV4 = 2
 NFPROTO_IPV6 = 10
 
+ETHERTYPE_IPV4 = 0x0800
+ETHERTYPE_ARP = 0x0806
+ETHERTYPE_IPV6 = 0x86DD
+
 IFNAME_BYTES = 16
 
+_LINK_HEADER = 0
 _NETWORK_HEADER = 1
 _TRANSPORT_HEADER = 2
 _CMP_EQ = 0
@@ -54,7 +59,7 @@ def meta(key: int, register: int = FIRST_REGISTER) -> bytes:
 
 
 def payload(base: int, offset: int, length: int, register: int = FIRST_REGISTER) -> bytes:
-    """Load bytes of the packet; ``base``: 1 the network header, 2 the transport header."""
+    """Load bytes of the packet; ``base``: 0 link, 1 network, 2 transport header."""
     return expression(
         "payload",
         attr_be32(1, register),
@@ -77,6 +82,21 @@ def destination(family: int, register: int = FIRST_REGISTER) -> bytes:
 def destination_port(register: int = FIRST_REGISTER) -> bytes:
     """Load the destination port of TCP, UDP or SCTP."""
     return payload(_TRANSPORT_HEADER, 2, 2, register)
+
+
+def source_station(register: int = FIRST_REGISTER) -> bytes:
+    """Load the sender's hardware address (in a table of the bridge family)."""
+    return payload(_LINK_HEADER, 6, 6, register)
+
+
+def arp_sender(register: int = FIRST_REGISTER) -> bytes:
+    """Load the hardware and IPv4 address that an ARP packet claims as its sender's (RFC 826)."""
+    return payload(_NETWORK_HEADER, 8, 10, register)
+
+
+def ether_type_is(number: int) -> bytes:
+    """Go on for frames of one protocol."""
+    return meta(META_PROTOCOL) + compare(number.to_bytes(2, "big"))
 
 
 def compare(value: bytes, *, equal: bool = True, register: int = FIRST_REGISTER) -> bytes:

@@ -181,20 +181,32 @@ class _Connection:
 
 def _lead_there(netns_fd: int, ports: dict[str, int]) -> None:
     """Lead port 53 of the resolver's address to where it listens."""
+    with Netlink(NETLINK_NETFILTER, netns_fd) as nl:
+        try:
+            _compose_rules(ports, anew=False).commit(nl)
+        except FileExistsError:
+            # An earlier resolver's, for sockets that are closed.
+            _compose_rules(ports, anew=True).commit(nl)
+
+
+def _compose_rules(ports: dict[str, int], *, anew: bool) -> Batch:
+    """The table in the container's namespace.
+
+    Closing a socket waits 5 to 15 ms for what its batches deleted (the kernel frees that after a
+    grace period), so the usual batch, in a new namespace, deletes nothing.
+    """
     address = socket.inet_aton(RESOLVER_ADDRESS)
-    batch = Batch(_TABLE)
-    batch.add_table()
-    batch.delete_table()
-    batch.add_table()
+    batch = Batch(_TABLE, nftables.FAMILY_IPV4)
+    if anew:
+        batch.delete_table()
+    batch.add_table(exclusive=True)
     batch.add_base_chain("output", "nat", nftables.HOOK_OUTPUT, nftables.PRIORITY_DSTNAT)
     for protocol, port in ports.items():
         batch.add_rule(
             "output",
-            nft.family_is(nft.NFPROTO_IPV4),
             nft.destination(nft.NFPROTO_IPV4) + nft.compare(address),
             nft.meta(nft.META_L4PROTO) + nft.compare(bytes((PROTOCOL_NUMBERS[protocol],))),
             nft.destination_port() + nft.compare(_PORT.to_bytes(2, "big")),
             nft.dnat_to(nft.NFPROTO_IPV4, address, port),
         )
-    with Netlink(NETLINK_NETFILTER, netns_fd) as nl:
-        batch.commit(nl)
+    return batch
