@@ -69,14 +69,12 @@ def ensure_debian(proa: Proa) -> None:
 def busybox_archive() -> str:
     """Return the path of an archive with ``busybox:latest`` (needs busybox-static)."""
     status = os.stat("/bin/busybox")
-    return _cached(
-        f"busybox-{status.st_size}-{status.st_mtime_ns}.tar", _save_bootstrapped(BUSYBOX)
-    )
+    return cached(f"busybox-{status.st_size}-{status.st_mtime_ns}.tar", _save_bootstrapped(BUSYBOX))
 
 
 def debian_archive() -> str:
     """Return the path of an archive with ``debian:bookworm`` (needs mmdebstrap and the mirror)."""
-    return _cached("debian-bookworm.tar", _save_bootstrapped(DEBIAN))
+    return cached("debian-bookworm.tar", _save_bootstrapped(DEBIAN))
 
 
 def debian_arm64_archive() -> str:
@@ -95,7 +93,7 @@ def debian_arm64_archive() -> str:
             proa.ok("save", "--format", "oci-archive", "-o", f"{path}.new", DEBIAN)
         os.rename(f"{path}.new", path)
 
-    return _cached("debian-bookworm-arm64.tar", make)
+    return cached("debian-bookworm-arm64.tar", make)
 
 
 def stacked_archive(path: str, layers: int, name: str = "stack:latest") -> None:
@@ -143,14 +141,20 @@ def _scratch_root() -> Iterator[str]:
         yield f"{directory}/root"
 
 
-def _cached(name: str, make: Callable[[str], None]) -> str:
-    """Return the path of a cached file, making it once, also among parallel runs."""
+def cache_directory() -> str:
+    """Return the directory of what is slow to make, made."""
     directory = os.environ.get("PROA_TEST_CACHE", "/var/cache/proa-tests")
     try:
         os.makedirs(directory, exist_ok=True)
     except PermissionError:
         directory = f"/var/tmp/proa-tests-{os.getuid()}"
         os.makedirs(directory, exist_ok=True)
+    return directory
+
+
+def cached(name: str, make: Callable[[str], None]) -> str:
+    """Return the path of a cached file, making it once, also among parallel runs."""
+    directory = cache_directory()
     path = f"{directory}/{name}"
     with open(f"{directory}/lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

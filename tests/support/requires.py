@@ -34,6 +34,9 @@ CI_PROMISES = (
     "mmdebstrap",
     "mkfs.ext4",
     "qemu-aarch64-static",
+    "qemu-system-x86_64",
+    "qemu-img",
+    "mkfs.erofs",
     "bwrap",
     "runc",
 )
