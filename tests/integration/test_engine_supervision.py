@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from proa.engine.zygote.worker import DISMISSAL
 from tests.support import engines
 from tests.support.images import ensure_busybox
 
@@ -472,3 +473,18 @@ def test_a_container_that_closed_its_output_does_not_keep_the_engine_busy(box):
     time.sleep(1)  # what is tested is that nothing happens
     assert set(engines.processes(box.run_dir)) == workers
     box.ok("rm", "-f", "quiet")
+
+
+def test_a_worker_that_was_taken_takes_no_notice_of_its_dismissal(box):
+    """The zygote may dismiss a worker before it has read that a client took it."""
+    box.ok("run", "-d", "--name", "web", "--network", "none", "busybox", "sleep", "100")
+    supervisor = next(
+        pid for pid in engines.processes(box.run_dir) if pid == parent_of(host_pid(box, "web"))
+    )
+    os.kill(supervisor, DISMISSAL)
+    assert box.ok("exec", "web", "echo", "alive") == "alive\n"
+
+
+def parent_of(pid):
+    with open(f"/proc/{pid}/stat", "rb") as stream:
+        return int(stream.read().rpartition(b")")[2].split()[1])

@@ -11,6 +11,8 @@ import signal
 import socket
 import termios
 
+import msgspec
+
 from proa.engine.compose.process import compose_exec
 from proa.engine.config import ExecConfig
 from proa.engine.containers.lifecycle import get, not_running, reach_running
@@ -25,7 +27,7 @@ from proa.engine.supervisor.stdio import ContainerStdio
 from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, NotFound, Unavailable
 from proa.oci.isolation import Stdio
-from proa.oci.spec import Process
+from proa.oci.spec import Box, Process
 
 _ALIVE = ("running", "paused")
 
@@ -49,7 +51,20 @@ def exec_in(
     with peer:
         if config.detach:
             return _run_detached(peer, process)
-        return _Session(peer, process, config, streams or Streams()).run()
+        streams = streams or Streams()
+        return _Session(peer, _sized(process, streams), config, streams).run()
+
+
+def _sized(process: Process, streams: Streams) -> Process:
+    """Give a terminal its size before the command can ask for it."""
+    if not process.terminal:
+        return process
+    try:
+        size = os.get_terminal_size(streams.stdin_fd)
+    except OSError:
+        return process
+    box = Box(height=size.lines, width=size.columns)
+    return msgspec.structs.replace(process, console_size=box)
 
 
 def prepare_process(

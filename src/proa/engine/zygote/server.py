@@ -22,7 +22,7 @@ import time
 
 from proa.engine.ipc.connect import socket_name
 from proa.engine.layout import Layout, SocketPath
-from proa.engine.zygote.worker import RETURNED, RunCommand, Worker, ZygoteEnds
+from proa.engine.zygote.worker import DISMISSAL, RETURNED, RunCommand, Worker, ZygoteEnds
 from proa.linux import inotify
 
 PARKED_WORKERS = 2
@@ -118,7 +118,7 @@ class Zygote:
         self._dismiss(len(self._parked) - MOST_PARKED)
 
     def _dismiss(self, count: int) -> None:
-        """End parked workers; one that is taken at this very moment was not yet acknowledged."""
+        """End parked workers; one that was taken at this very moment takes no notice."""
         for _ in range(count):
             _end(self._parked.pop())
 
@@ -171,7 +171,7 @@ class Zygote:
 
 def _end(pid: int) -> None:
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, DISMISSAL)
     except ProcessLookupError:
         pass
 

@@ -38,6 +38,9 @@ TAKEN = b"T"
 RETURNED = b"R"
 """What a worker tells the zygote, followed by its pid in four bytes."""
 
+DISMISSAL = signal.SIGRTMAX
+"""What ends a parked worker. One that was just taken ignores it: the zygote may not know yet."""
+
 _FAILED_WAKE_PAUSE_S = 1.0
 
 MAX_RUNS = 200
@@ -102,11 +105,13 @@ class Worker:
         """
         with socket.socket(fileno=listener) as sock:
             # The zygote's death takes parked workers along; one that is taken lives on.
-            process.set_pdeathsig(signal.SIGTERM)
+            signal.signal(DISMISSAL, signal.SIG_DFL)
+            process.set_pdeathsig(DISMISSAL)
             if os.getppid() != self._zygote.pid:
                 return None
             context.warm()
             self.peer, _ = sock.accept()
+            signal.signal(DISMISSAL, signal.SIG_IGN)
             process.set_pdeathsig(0)
         host.current = self
         os.write(notify, TAKEN + os.getpid().to_bytes(4, "little"))
@@ -197,7 +202,8 @@ class Worker:
             wanted = wire.decode_run(payload)
             outcome = run.run_here(
                 self, context, wanted.config, name=wanted.name, pull=wanted.pull,
-                detach=wanted.detach, attachment=Attachment.from_fds(wanted.fds, fds),
+                detach=wanted.detach,
+                attachment=Attachment.from_fds(wanted.fds, fds, job=wanted.job),
                 detach_keys=wanted.detach_keys,
                 on_started=self._tell_started,
             )  # fmt: skip
@@ -208,7 +214,7 @@ class Worker:
         start = wire.decode_start(payload)
         return run.start_here(
             self, context, start.id, detach=start.detach,
-            attachment=Attachment.from_fds(start.fds, fds),
+            attachment=Attachment.from_fds(start.fds, fds, job=start.job),
             detach_keys=start.detach_keys, on_started=self._tell_started,
         )  # fmt: skip
 
