@@ -10,7 +10,7 @@ from contextlib import contextmanager
 REGISTRY = "/proc/sys/fs/binfmt_misc"
 AARCH64 = "qemu-aarch64"
 INTERPRETER = "/usr/bin/qemu-aarch64-static"
-_AARCH64_LINE = (
+AARCH64_LINE = (
     rb":qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
     rb":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
 )
@@ -29,7 +29,7 @@ def registered_aarch64() -> Iterator[None]:
         if os.path.exists(f"{REGISTRY}/{AARCH64}"):
             yield
             return
-        _write("register", _AARCH64_LINE + INTERPRETER.encode() + b":OCF")
+        _write("register", AARCH64_LINE + INTERPRETER.encode() + b":OCF")
         try:
             yield
         finally:
