@@ -492,3 +492,84 @@ def test_rules_come_back_after_a_flush(net):
     net.host("nft", "flush", "ruleset")
     await_true(lambda: net.fetch(net.neighbour, f"http://{HOST}:8080/", 0.5) == "aa", "restoration")
     assert time.monotonic() - begin < 5
+
+
+def test_ports_come_and_go_while_the_container_runs(net):
+    net.serve("aa")
+    net.proa.ok("update", "--publish-add", "8080:80", "--publish-add", "127.0.0.1:8081:80", "aa")
+    assert net.proa.ok("port", "aa").splitlines() == [
+        "80/tcp -> 0.0.0.0:8080", "80/tcp -> 127.0.0.1:8081",
+    ]  # fmt: skip
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+    assert net.fetch(net.host, "http://[::1]:8080/") == "aa"
+    assert net.fetch(net.host, "http://127.0.0.1:8081/") == "aa"
+    net.serve("bb", "-p", "8082:80")
+    taken = net.proa("update", "--publish-rm", "8080:80", "--publish-add", "8082:80", "aa")
+    assert taken.code == 1
+    assert "8082/tcp is in use" in taken.stderr
+    # Nothing of a change that failed has happened.
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+    net.proa.ok("update", "--publish-rm", "8080:80", "aa")
+    assert net.proa.ok("port", "aa") == "80/tcp -> 127.0.0.1:8081"
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/", 1) == ""
+    net.serve("cc", "-p", "8080:80")
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "cc"
+    net.proa.ok("update", "--publish-rm", "80", "aa")
+    assert net.proa.ok("port", "aa") == ""
+    assert net.fetch(net.host, "http://127.0.0.1:8081/", 1) == ""
+    absent = net.proa("update", "--publish-rm", "80", "aa")
+    assert "port 80/tcp is not published like that" in absent.stderr
+
+
+def test_ports_of_a_sleeping_or_stopped_container_change(net):
+    net.serve("aa", "-p", "8080:80")
+    await_true(lambda: _asleep(net), "the supervisor's sleep", 10)
+    net.proa.ok("update", "--publish-add", "8081:80", "aa")
+    for port in (8080, 8081):
+        assert net.fetch(net.neighbour, f"http://{HOST}:{port}/") == "aa"
+    net.proa.ok("stop", "-t", "0", "aa")
+    net.proa.ok("update", "--publish-rm", "8080:80", "aa")
+    net.proa.ok("start", "aa")
+    assert net.proa.ok("port", "aa") == "80/tcp -> 0.0.0.0:8081"
+    refused = net.proa("run", "-d", "--name", "bb", "--network", "none", "busybox", "sleep", "60")
+    assert refused.code == 0
+    refused = net.proa("update", "--publish-add", "9000:80", "bb")
+    assert "cannot be changed with the network mode none" in refused.stderr
+
+
+def test_egress_and_rates_change_while_the_container_runs(net):
+    net.serve("aa")
+    with program(net.neighbour, ECHO_ADDRESS, NEIGHBOUR, "7"):
+
+        def reach() -> str:
+            done = net.proa("exec", "aa", "timeout", "2", "nc", "-w", "1", NEIGHBOUR, "7")
+            return done.stdout.strip()
+
+        assert reach() == HOST
+        net.proa.ok("update", "--egress", "none", "aa")
+        assert reach() == ""
+        net.proa.ok("update", "--egress", f"allow={NEIGHBOUR}", "aa")
+        assert reach() == HOST
+        net.proa.ok("update", "--egress", "none", "--rate-in", "8mbit", "--rate-out", "8mbit", "aa")
+        assert reach() == ""
+        net.proa.ok("update", "--egress", "any", "aa")
+        assert reach() == HOST
+    (link,) = [name for name in net.links() if name.startswith("veth")]
+    assert "tbf" in net.host("tc", "qdisc", "show", "dev", link)
+    net.proa.ok("update", "--rate-in", "0", "--rate-out", "0", "aa")
+    assert "tbf" not in net.host("tc", "qdisc", "show")
+    assert "ifb" not in net.host("ip", "-d", "link")
+
+
+def test_networks_that_are_open_to_each_other(net):
+    for name in ("one", "two"):
+        net.proa.ok("network", "create", "-o", "isolate=false", name)
+    net.proa.ok("network", "create", "three")
+    net.serve("aa", "--network", "one")
+    net.serve("bb", "--network", "two")
+    net.serve("cc", "--network", "three")
+    assert net.fetch_inside("bb", f"http://{net.address('aa', 'one')}/") == "aa"
+    assert net.fetch_inside("cc", f"http://{net.address('aa', 'one')}/") == ""
+    assert net.fetch_inside("bb", f"http://{net.address('cc', 'three')}/") == ""
+    wrong = net.proa("network", "create", "-o", "isolate=maybe", "four")
+    assert "invalid value 'maybe' of the option isolate" in wrong.stderr

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         EndpointConfig,
         ExecConfig,
         MountConfig,
+        PortConfig,
         Pull,
         Resources,
         RestartPolicy,
@@ -190,9 +191,18 @@ class AsyncContainer:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        publish_add: Sequence[PortConfig] = (),
+        publish_rm: Sequence[PortConfig] = (),
     ) -> None:
-        """Change limits, restart policy or labels, at once if it runs."""
-        await call(self._it.update, resources=resources, restart=restart, labels=labels)
+        """Change limits, restart policy, labels or published ports, at once if it runs."""
+        await call(
+            self._it.update,
+            resources=resources,
+            restart=restart,
+            labels=labels,
+            publish_add=publish_add,
+            publish_rm=publish_rm,
+        )
 
     async def exec(
         self,
@@ -383,9 +393,25 @@ class AsyncContainers:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        publish_add: Sequence[PortConfig] = (),
+        publish_rm: Sequence[PortConfig] = (),
+        rate_in_bytes: int | None = None,
+        rate_out_bytes: int | None = None,
+        egress: Sequence[str] | None = None,
     ) -> None:
-        """Change limits, restart policy or labels, of a running container at once."""
-        await call(self._it.update, ref, resources=resources, restart=restart, labels=labels)
+        """Change limits, restart policy, labels or network, of a running container at once."""
+        await call(
+            self._it.update,
+            ref,
+            resources=resources,
+            restart=restart,
+            labels=labels,
+            publish_add=publish_add,
+            publish_rm=publish_rm,
+            rate_in_bytes=rate_in_bytes,
+            rate_out_bytes=rate_out_bytes,
+            egress=egress,
+        )
 
     async def labels(self, ref: str) -> dict[str, str]:
         """Return a container's labels, those of its image included."""

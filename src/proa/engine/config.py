@@ -168,11 +168,20 @@ class ContainerUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         resources: limits that are 0, empty or None stay as they are (Docker's rule).
         restart: None: as it is.
         labels: set on top of the container's.
+        publish_add, publish_rm: ports to publish, and published ones to take back; of the latter
+            the host's port and address may be left out.
+        rate_in_bytes, rate_out_bytes: bytes a second, 0 for no limit; None: as it is.
+        egress: as in :class:`ContainerConfig`, None: as it is. ``("any",)`` lifts the policy.
     """
 
     resources: Resources = Resources()
     restart: RestartPolicy | None = None
     labels: dict[str, str] = {}
+    publish_add: tuple[PortConfig, ...] = ()
+    publish_rm: tuple[PortConfig, ...] = ()
+    rate_in_bytes: int | None = None
+    rate_out_bytes: int | None = None
+    egress: tuple[str, ...] | None = None
 
 
 class HealthConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

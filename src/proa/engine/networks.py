@@ -30,6 +30,7 @@ WORDS = ("default", "host", "none")
 _ALIVE = ("running", "paused", "restarting")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _LONGEST_NAME = 128
+_MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
 _MTU_OPTIONS = ("com.docker.network.driver.mtu", "mtu")
 
 
@@ -268,14 +269,21 @@ def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptio
         subnet4=subnets.get(4),
         subnet6=subnets.get(6),
         internal=wanted.internal,
-        isolated=wanted.isolated,
-        masquerade=options.get("com.docker.network.bridge.enable_ip_masquerade", "true") != "false",
+        isolated=wanted.isolated and _read_switch(options, "isolate", default=True),
+        masquerade=_read_switch(options, _MASQUERADE_OPTION, default=True),
         mtu=int(mtu),
         mode=mode if macvlan else "bridge",
         labels=dict(wanted.labels),
         options=options,
         created_at_ns=time.time_ns(),
     )
+
+
+def _read_switch(options: Mapping[str, str], name: str, *, default: bool) -> bool:
+    word = options.get(name, str(default)).lower()
+    if word not in ("true", "false", "1", "0"):
+        raise Invalid(f"invalid value '{options[name]}' of the option {name}", "use true or false")
+    return word in ("true", "1")
 
 
 def _choose_subnets(

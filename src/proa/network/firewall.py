@@ -5,6 +5,7 @@ and containers are elements of sets and maps::
 
     links      bridges of the engine            pairs      bridge . bridge that may talk freely
     internal   bridges without a way out        outgoing   bridges whose traffic is masqueraded
+    open       bridges that are open to each other
     port4/6    protocol . address . port   ->   container address . port
     any4/6     protocol . port             ->   container address . port   (all host addresses)
     egress4/6  container address           ->   jump to the chain of its egress policy
@@ -134,7 +135,7 @@ class Firewall:
         """Forget a bridge. Idempotent."""
         key = nft.interface_key(network.link)
         for name, element in (
-            ("links", key), ("pairs", key * 2), ("internal", key), ("outgoing", key),
+            ("links", key), ("pairs", key * 2), ("internal", key), ("outgoing", key), ("open", key),
         ):  # fmt: skip
             self._delete(name, [Element(element)])
 
@@ -221,7 +222,7 @@ def _compose_table(batch: Batch, state: FirewallState) -> None:
     interface, service, protocol = (
         nftables.TYPE_IFNAME, nftables.TYPE_SERVICE, nftables.TYPE_PROTOCOL,
     )  # fmt: skip
-    for name in ("links", "internal", "outgoing"):
+    for name in ("links", "internal", "outgoing", "open"):
         batch.add_set(name, (interface,))
     batch.add_set("pairs", (interface, interface))
     for suffix, _, kind in _FAMILIES:
@@ -307,6 +308,10 @@ def _compose_filter(batch: Batch) -> None:
                 nft.lookup(f"egress{suffix}", into=nft.VERDICT_REGISTER),
             )  # fmt: skip
     batch.add_rule("forward", outgoing, nft.lookup("links"), dnat, nft.verdict(nft.ACCEPT))
+    batch.add_rule(
+        "forward", incoming, nft.lookup("open"), outgoing, nft.lookup("open"),
+        nft.verdict(nft.ACCEPT),
+    )  # fmt: skip
     batch.add_rule("forward", outgoing, nft.lookup("links"), nft.counter(), nft.verdict(nft.DROP))
 
 
@@ -314,6 +319,8 @@ def _add_network(batch: Batch, network: Network) -> None:
     key = nft.interface_key(network.link)
     batch.add_elements("links", [Element(key)])
     batch.add_elements("pairs", [Element(key * 2)])
+    if not network.isolated:
+        batch.add_elements("open", [Element(key)])
     if network.internal:
         batch.add_elements("internal", [Element(key)])
     elif network.masquerade:

@@ -1,14 +1,24 @@
-"""``proa update``: other limits, restart policy or labels, also while it runs."""
+"""``proa update``: other limits, restart policy, labels, ports or rates, also while it runs."""
 
 from __future__ import annotations
 
 from proa.cli.invocation import Invocation
-from proa.cli.kinds import repeated
-from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
+from proa.cli.kinds import repeated, scalar
+from proa.cli.parser import EXIT_FAILURE, Command, Flag, Kind, UsageError
+from proa.cli.runflags import network
 from proa.cli.runflags import table as t
 from proa.cli.runflags.values import read_label
 from proa.engine.config import Resources
 
+_ONE_PORT = repeated("list", network.read_publish)
+PUBLISH_ADD = Flag("publish-add", _ONE_PORT, "Publish one more port to the host")
+PUBLISH_RM = Flag(
+    "publish-rm", _ONE_PORT, "Take back a published port (80, 8080:80, 127.0.0.1:8080:80/tcp)"
+)
+_RULES: Kind[tuple[str, ...]] = scalar("rule", network.read_new_egress, ())
+EGRESS = Flag(
+    "egress", _RULES, "Where the container may connect to: any, none, or allow=CIDR,DOMAIN"
+)
 LABEL = Flag("label-add", repeated("list", read_label), "Set meta data on a container")
 
 _LIMITS = (
@@ -22,7 +32,17 @@ COMMAND = Command(
     words="container update",
     usage="[OPTIONS] CONTAINER [CONTAINER...]",
     summary="Update configuration of one or more containers",
-    flags=(*_LIMITS, LABEL, t.RESTART, *_REFUSED),
+    flags=(
+        *_LIMITS,
+        EGRESS,
+        LABEL,
+        PUBLISH_ADD,
+        PUBLISH_RM,
+        t.RATE_IN,
+        t.RATE_OUT,
+        t.RESTART,
+        *_REFUSED,
+    ),
     least=1,
     most=None,
     details="What is not said stays as it is. A running container gets its new limits at once.",
@@ -50,11 +70,26 @@ def execute(call: Invocation) -> int:
         blkio_weight=options[t.BLKIO_WEIGHT],
     )
     restart = options[t.RESTART] if options.is_given(t.RESTART) else None
-    pairs = options[LABEL]
-    labels = dict(pairs)
+    labels = dict(options[LABEL])
+    added = [port for ports in options[PUBLISH_ADD] for port in ports]
+    removed = [port for ports in options[PUBLISH_RM] for port in ports]
+    rate_in, rate_out, egress = (
+        options[flag] if options.is_given(flag) else None
+        for flag in (t.RATE_IN, t.RATE_OUT, EGRESS)
+    )
 
     def update(name: str) -> str:
-        call.engine.containers.update(name, resources=resources, restart=restart, labels=labels)
+        call.engine.containers.update(
+            name,
+            resources=resources,
+            restart=restart,
+            labels=labels,
+            publish_add=added,
+            publish_rm=removed,
+            rate_in_bytes=rate_in,
+            rate_out_bytes=rate_out,
+            egress=egress,
+        )
         return name
 
     return call.for_each(update)

@@ -202,6 +202,15 @@ def read_egress(text: str) -> tuple[str, ...]:
     return words
 
 
+def read_new_egress(text: str) -> tuple[str, ...]:
+    """Read what :func:`read_egress` reads, or ``any``, which lifts a policy.
+
+    Raises:
+        ValueError: none of them.
+    """
+    return ("any",) if text == "any" else read_egress(text)
+
+
 def is_address(text: str) -> bool:
     """Whether text is an IPv4 or IPv6 address."""
     try:

@@ -9,6 +9,7 @@ from proa.engine.config import (
     ContainerConfig,
     ContainerUpdate,
     ExecConfig,
+    PortConfig,
     Pull,
     Resources,
     RestartPolicy,
@@ -148,17 +149,34 @@ class Containers:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        publish_add: Sequence[PortConfig] = (),
+        publish_rm: Sequence[PortConfig] = (),
+        rate_in_bytes: int | None = None,
+        rate_out_bytes: int | None = None,
+        egress: Sequence[str] | None = None,
     ) -> None:
-        """Change limits, restart policy or labels, of a running container at once.
+        """Change limits, restart policy, labels or network, of a running container at once.
 
         Args:
             ref: the container.
             resources: limits that are 0, empty or None stay as they are.
             restart: None: as it is.
             labels: set on top of the container's.
+            publish_add: ports to publish.
+            publish_rm: ports to take back; the host's port and address may be left out.
+            rate_in_bytes: bandwidth to the container, bytes a second; 0: no limit; None: as it is.
+            rate_out_bytes: bandwidth from it.
+            egress: where it may connect to; ``["any"]`` lifts the policy; None: as it is.
         """
         changes = ContainerUpdate(
-            resources=resources or Resources(), restart=restart, labels=dict(labels or {})
+            resources=resources or Resources(),
+            restart=restart,
+            labels=dict(labels or {}),
+            publish_add=tuple(publish_add),
+            publish_rm=tuple(publish_rm),
+            rate_in_bytes=rate_in_bytes,
+            rate_out_bytes=rate_out_bytes,
+            egress=None if egress is None else tuple(egress),
         )
         updating.update(self._context, ref, changes)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from proa.engine.config import ContainerUpdate, ExecConfig, Resources, RestartPolicy
+from proa.engine.config import ContainerUpdate, ExecConfig, PortConfig, Resources, RestartPolicy
 from proa.engine.containers import lifecycle, query, run, stats
 from proa.engine.containers import update as updating
 from proa.engine.containers.archive import changes as comparing
@@ -112,10 +112,16 @@ class Container(ContainerRecord, frozen=True, kw_only=True):
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        publish_add: Sequence[PortConfig] = (),
+        publish_rm: Sequence[PortConfig] = (),
     ) -> None:
-        """Change limits, restart policy or labels, at once if it runs."""
+        """Change limits, restart policy, labels or published ports, at once if it runs."""
         changes = ContainerUpdate(
-            resources=resources or Resources(), restart=restart, labels=dict(labels or {})
+            resources=resources or Resources(),
+            restart=restart,
+            labels=dict(labels or {}),
+            publish_add=tuple(publish_add),
+            publish_rm=tuple(publish_rm),
         )
         updating.update(self.context, self.id, changes)
 

@@ -87,7 +87,7 @@ class ContainerNetwork:
             return None
         if not self._ports.held:
             self._ports.change(self._wanted())
-        self._decide()
+        self._decide(publish=bool(self._ports.held))
         return self._connect
 
     def serve(self) -> None:
@@ -101,6 +101,10 @@ class ContainerNetwork:
             self._loop.add(self._watch.fileno(), READ, self._on_rules_deleted)
         if self._egress is not None and self._denied is None:
             self._open_denied_log()
+        if self._egress is None and self._denied is not None:
+            self._loop.remove(self._denied.fileno())
+            self._denied.close()
+            self._denied = None
 
     # -- sleep -------------------------------------------------------------------------------------
 
@@ -175,7 +179,7 @@ class ContainerNetwork:
         self._record = msgspec.structs.replace(self._record, config=config)
         self._ports.change(self._wanted())
         try:
-            self._decide()
+            self._decide(publish=True)
             wanted = {item.network.id: item for item in self._attachments()}
             present = {item.network.id for item in sandbox.attachments}
             for network_id in present - wanted.keys():
@@ -267,12 +271,12 @@ class ContainerNetwork:
             ipv6=any(item.subnet6 is not None and not item.internal for item in networks),
         )
 
-    def _decide(self) -> None:
+    def _decide(self, *, publish: bool) -> None:
         """Allocate addresses and record ports; then the container's files say the same."""
         tables = self._context.state.networks
         with self._context.state.transaction(durable=self._durable):
             self._endpoints = tables.allocate(self._id, durable=self._durable)
-            if self._ports.held or self._targets:
+            if publish:
                 tables.publish(self._id, self._ports.mappings, durable=self._durable)
         self._networks = {
             endpoint.network_id: tables.get(endpoint.network_id) for endpoint in self._endpoints

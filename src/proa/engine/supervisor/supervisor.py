@@ -204,15 +204,22 @@ class Supervisor:
             self._relaunch()
 
     def update(self, changes: ContainerUpdate) -> None:
-        """Change limits, restart policy or labels: first in the kernel, then in the record.
+        """Change limits, restart policy, labels or network: in the kernel, then in the record.
 
         Raises:
             Invalid: the new limits contradict each other.
+            Conflict: a host port is in use; nothing has changed.
             ProaError: the kernel refused one; the record is unchanged.
         """
-        from proa.engine.compose.changes import updated
+        from proa.engine.compose.changes import changes_network, updated
 
         config = updated(self._config, changes)
+        if changes_network(self._config, config):
+            try:
+                self._network.synchronize(config)
+            except BaseException:
+                self._network.synchronize(self._config)
+                raise
         if config.resources != self._config.resources and self._end is None:
             self.get_running().update(compose_resources(config.resources))
         self._journal.reconfigured(config)
