@@ -11,20 +11,6 @@ if TYPE_CHECKING:
     from proa.engine.facade import Streams
 
 
-def require_sig_proxy(*, sig_proxy: bool) -> None:
-    """Refuse ``--sig-proxy=false`` for a container that this command supervises.
-
-    Raises:
-        UsageError: the signals shall not reach the container.
-    """
-    if not sig_proxy:
-        raise UsageError(
-            "--sig-proxy=false is not available here: "
-            "use '--detach' and 'proa attach --sig-proxy=false'",
-            exit_code=EXIT_FAILURE,
-        )
-
-
 def attach(
     io: IO,
     *,

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from proa.engine.pruning import SystemPruned
     from proa.engine.registries import Registries
     from proa.engine.state import Endpoint, VolumeRecord
-    from proa.engine.system import System
+    from proa.engine.system import Architectures, EmulatorList, System
     from proa.engine.volumes import Names, VolumeList, Volumes
     from proa.image.model import ArchiveFormat, Image, Progress
     from proa.image.push import PushCompression
@@ -356,6 +356,7 @@ class AsyncContainers:
         streams: Streams | None = None,
         detach: bool = False,
         on_created: Callable[[str], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> RunOutcome:
         """Create and start a container; wait for its end unless ``detach``."""
         return await call(
@@ -366,6 +367,7 @@ class AsyncContainers:
             streams=streams,
             detach=detach,
             on_created=on_created,
+            on_warning=on_warning,
         )
 
     async def start(
@@ -945,6 +947,18 @@ class AsyncSystem:
     ) -> SystemPruned:
         """Remove stopped containers, unused networks and images, and all garbage."""
         return await call(self._it.prune, every=every, volumes=volumes, filters=filters)
+
+    async def list_emulators(self) -> EmulatorList:
+        """Return how programs of other architectures run here, one entry an architecture."""
+        return await call(self._it.list_emulators)
+
+    async def install_emulators(self, architectures: Sequence[str] = ()) -> EmulatorList:
+        """Register installed emulators with the host's kernel; see :mod:`proa.engine.emulation`."""
+        return await call(self._it.install_emulators, architectures)
+
+    async def remove_emulators(self, architectures: Sequence[str] = ()) -> Architectures:
+        """Take away what :meth:`install_emulators` made; return those architectures."""
+        return await call(self._it.remove_emulators, architectures)
 
     async def info(self) -> dict[str, object]:
         """Return what ``docker info`` shows, and what this host lacks."""

@@ -8,7 +8,7 @@ from proa.cli.parser import EXIT_ENGINE, EXIT_FAILURE, Command, UsageError
 from proa.cli.runflags import table as t
 from proa.cli.runflags.cidfile import CidFile
 from proa.cli.runflags.config import config_from, pull_policy
-from proa.cli.streams import attach, require_sig_proxy
+from proa.cli.streams import attach
 
 COMMAND = Command(
     words="container run",
@@ -41,13 +41,13 @@ def execute(call: Invocation) -> int:
         )
     streams = None
     if not detach:
-        require_sig_proxy(sig_proxy=options[t.SIG_PROXY])
         streams = attach(
             io,
             names=options[t.ATTACH],
             stdin=config.open_stdin,
             tty=config.tty,
             detach_keys=options[t.DETACH_KEYS],
+            sig_proxy=options[t.SIG_PROXY],
         )
     path = options[t.CIDFILE]
     with CidFile(io.path(path) if path else "") as cidfile:
@@ -62,10 +62,9 @@ def execute(call: Invocation) -> int:
                 streams=streams,
                 detach=detach,
                 on_created=cidfile.write,
+                on_warning=lambda warning: io.err(f"WARNING: {warning}"),
             ),
         )
-    for warning in outcome.warnings:
-        io.err(f"WARNING: {warning}")
     if detach:
         io.out(outcome.id)
         return 0

@@ -6,7 +6,7 @@ from proa.cli.invocation import Invocation
 from proa.cli.kinds import BOOL, STRING
 from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
 from proa.cli.runflags.table import DETACH_KEYS, SIG_PROXY
-from proa.cli.streams import attach, require_sig_proxy
+from proa.cli.streams import attach
 
 ATTACH = Flag("attach", BOOL, "Attach STDOUT/STDERR and forward signals", short="a")
 INTERACTIVE = Flag("interactive", BOOL, "Attach container's STDIN", short="i")
@@ -40,12 +40,12 @@ def execute(call: Invocation) -> int:
             "you cannot start and attach multiple containers at once", exit_code=EXIT_FAILURE
         )
     name = call.arguments[0]
-    require_sig_proxy(sig_proxy=call[SIG_PROXY])
     config = call.engine.containers.get(name).config
     streams = attach(
         call.io,
         stdin=call[INTERACTIVE] and config.open_stdin,
         tty=config.tty,
         detach_keys=call[DETACH_KEYS],
+        sig_proxy=call[SIG_PROXY],
     )
     return call.engine.containers.start(name, streams=streams) or 0

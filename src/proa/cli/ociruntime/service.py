@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import struct
-
 from proa.cli.io import IO
 from proa.cli.ociruntime import main
 from proa.cli.ociruntime.client import DECLINED
 from proa.cli.ociruntime.surroundings import read_surroundings
 from proa.engine.ipc import host
-
-_CREDENTIALS = struct.Struct("iII")
 
 
 def serve(argv: list[str], io: IO) -> int:
@@ -23,10 +18,8 @@ def serve(argv: list[str], io: IO) -> int:
     worker = host.current
     if worker is None or worker.peer is None:
         return DECLINED
-    data = worker.peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    client, _, _ = _CREDENTIALS.unpack(data)
     try:
-        if read_surroundings(client) != read_surroundings("self"):
+        if read_surroundings(host.client_pid()) != read_surroundings("self"):
             return DECLINED
     except OSError:
         return DECLINED

@@ -91,6 +91,7 @@ class Containers:
         streams: Streams | None = None,
         detach: bool = False,
         on_created: Callable[[str], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> RunOutcome:
         """Create and start a container; wait for its end unless ``detach``.
 
@@ -101,10 +102,11 @@ class Containers:
             streams: descriptors of the caller to attach.
             detach: return once it runs.
             on_created: told the id when the container runs.
+            on_warning: told what was asked for and this machine cannot do, at the same time.
         """
         return run.run(
             self._context, config, name=name, pull=pull, streams=streams, detach=detach,
-            on_started=_tell_id(on_created),
+            on_started=_tell(on_created, on_warning),
         )  # fmt: skip
 
     def begin(
@@ -392,7 +394,14 @@ class Containers:
         return read_logs(self._context, ref, selection, follow=follow, stop_fd=stop_fd)
 
 
-def _tell_id(callback: Callable[[str], None] | None) -> Callable[[wire.Started], None] | None:
-    if callback is None:
-        return None
-    return lambda started: callback(started.id)
+def _tell(
+    on_created: Callable[[str], None] | None, on_warning: Callable[[str], None] | None
+) -> Callable[[wire.Started], None]:
+    def tell(started: wire.Started) -> None:
+        if on_created is not None:
+            on_created(started.id)
+        if on_warning is not None:
+            for warning in started.warnings:
+                on_warning(warning)
+
+    return tell

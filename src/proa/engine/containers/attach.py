@@ -39,7 +39,9 @@ def attach(
     if record.state.status != "running":
         raise not_running(record)
     with reach_running(context, record) as peer:
-        request = wire.Attach(fds=present(streams), detach_keys=streams.detach_keys)
+        request = wire.Attach(
+            fds=present(streams), detach_keys=streams.detach_keys, job=host.client_pid()
+        )
         roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
         terminal = ClientTerminal.find(streams.stdin_fd) if record.config.tty else None
         try:

@@ -11,6 +11,7 @@ import os
 import time
 
 from proa.engine.config import ContainerConfig, Pull
+from proa.engine.containers.attach import attach
 from proa.engine.containers.create import Prepared, prepare, require_root
 from proa.engine.containers.lifecycle import ask_if_alive, get
 from proa.engine.containers.pending import OnStarted, Pending, RunOutcome
@@ -77,6 +78,7 @@ def begin(
         detach=detach,
         fds=present(wanted),
         detach_keys=wanted.detach_keys,
+        job=host.client_pid(),
     )
     return _ask(context, b"R", wire.encode(request), wanted, on_started)
 
@@ -108,8 +110,20 @@ def start(
     if detach is None:
         detach = streams is None
     wanted = streams or Streams()
+    worker = host.current
+    if worker is not None and worker.peer is not None and not detach:
+        if record.state.status in _ALIVE:
+            return attach(context, record.id, streams=wanted, sig_proxy=wanted.sig_proxy)
+        return start_here(
+            worker, context, record.id, detach=False, attachment=duplicate(wanted),
+            detach_keys=wanted.detach_keys, on_started=None,
+        )  # fmt: skip
     request = wire.StartRequest(
-        id=record.id, detach=detach, fds=present(wanted), detach_keys=wanted.detach_keys
+        id=record.id,
+        detach=detach,
+        fds=present(wanted),
+        detach_keys=wanted.detach_keys,
+        job=host.client_pid(),
     )
     with _ask(context, b"S", wire.encode(request), wanted, None) as pending:
         code = pending.finish().exit_code
@@ -226,7 +240,7 @@ def _supervise(
                 worker.defer(supervisor.run_detached)
             else:
                 worker.settle()
-            code = ended or 0
+            code = supervisor.client_code if ended is None else ended
     finally:
         if terminal is not None:
             terminal.restore()

@@ -6,6 +6,7 @@ import fcntl
 
 import msgspec
 
+from proa.engine.ipc import host
 from proa.engine.supervisor.streams import Attachment
 
 
@@ -27,9 +28,10 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
 def duplicate(streams: Streams) -> Attachment:
     """Return copies that somebody else may close."""
     roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
-    return Attachment(
-        *(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd >= 0 else -1 for fd in roles)
-    )
+    stdin, stdout, stderr = [
+        fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) if fd >= 0 else -1 for fd in roles
+    ]
+    return Attachment(stdin, stdout, stderr, job=host.client_pid(), sig_proxy=streams.sig_proxy)
 
 
 def present(streams: Streams) -> tuple[bool, bool, bool]:

@@ -10,8 +10,12 @@ import fcntl
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from typing import Protocol
+
+_CREDENTIALS = struct.Struct("iII")
+"""struct ucred: pid, uid, gid (unix(7))."""
 
 
 class Host(Protocol):
@@ -30,6 +34,15 @@ class Host(Protocol):
 
 current: Host | None = None
 """The worker that this process is, if it is one."""
+
+
+def client_pid() -> int:
+    """The process whose request is served here: the worker's client, or this very one."""
+    if current is None or current.peer is None:
+        return os.getpid()
+    data = current.peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid: int = _CREDENTIALS.unpack(data)[0]
+    return pid
 
 
 def release_input(peer: socket.socket) -> None:

@@ -39,7 +39,10 @@ MAX_FDS = 8
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Create and run a container. ``fds`` says which of stdin, stdout, stderr travel along."""
+    """Create and run a container.
+
+    ``fds`` says which of stdin, stdout, stderr travel along, ``job`` whose terminal they are.
+    """
 
     config: ContainerConfig
     name: str = ""
@@ -47,6 +50,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detach: bool = False
     fds: tuple[bool, bool, bool] = (False, False, False)
     detach_keys: str = ""
+    job: int = 0
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +60,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     detach: bool = True
     fds: tuple[bool, bool, bool] = (False, False, False)
     detach_keys: str = ""
+    job: int = 0
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -100,6 +105,7 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, tag="attach"):
 
     fds: tuple[bool, bool, bool] = (False, True, True)
     detach_keys: str = ""
+    job: int = 0
 
 
 class Exec(msgspec.Struct, frozen=True, kw_only=True, tag="exec"):

@@ -18,6 +18,9 @@ from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, ProaError
 from proa.oci.isolation import ProcessHandle, Sandbox, Stdio
 
+_SIGNAL_BASE = 128
+_ENDING = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
+
 
 class Supervised(Protocol):
     """The container as its clients may act on it."""
@@ -67,6 +70,9 @@ class Supervised(Protocol):
     def note_kill(self, number: int) -> None:
         """A user sent a signal."""
 
+    def let_client_go(self, code: int) -> None:
+        """End the foreground client's command with an exit code, not the container."""
+
 
 class Clients:
     """All connections of one supervisor."""
@@ -83,6 +89,7 @@ class Clients:
         self._processes: dict[ProcessHandle, Connection] = {}
         self._foreground: Connection | None = None
         self._terminal: ClientTerminal | None = None
+        self._sig_proxy = True
 
     def listen(self, path: str, listener: int = -1) -> None:
         """Open the control socket, or go on with a descriptor that listens already."""
@@ -99,9 +106,19 @@ class Clients:
             self._socket.forget()
             self._socket = None
 
-    def adopt(self, peer: socket.socket, terminal: ClientTerminal | None) -> None:
-        """Treat the connection of the foreground client like an attached one from now on."""
+    def adopt(
+        self, peer: socket.socket, terminal: ClientTerminal | None, *, sig_proxy: bool
+    ) -> None:
+        """Treat the connection of the foreground client like an attached one from now on.
+
+        Args:
+            peer: the connection.
+            terminal: the client's, whose size the container's follows.
+            sig_proxy: its signals are the container's; otherwise those that end a process end its
+                attachment.
+        """
         self._terminal = terminal
+        self._sig_proxy = sig_proxy
         if terminal is not None:
             self._on_foreground_signal(signal.SIGWINCH)
         self._foreground = Connection(
@@ -162,9 +179,11 @@ class Clients:
         self._supervised.stdio.detach(self._attached.pop(connection, []))
 
     def _on_foreground_signal(self, number: int) -> None:
-        if number != signal.SIGWINCH:
+        if number != signal.SIGWINCH and self._sig_proxy:
             self._supervised.signal(number)
-        elif self._terminal is not None:
+        elif number in _ENDING:
+            self._supervised.let_client_go(_SIGNAL_BASE + number)
+        elif number == signal.SIGWINCH and self._terminal is not None:
             self._supervised.get_running().init.resize(*self._terminal.size())
 
     def _on_request(self, connection: Connection, request: wire.ControlRequest) -> None:
@@ -216,7 +235,8 @@ class Clients:
 
     def _attach(self, connection: Connection, request: wire.Attach) -> None:
         self._supervised.get_running()
-        attachment = Attachment.from_fds(request.fds, connection.take_fds(request.fds))
+        fds = connection.take_fds(request.fds)
+        attachment = Attachment.from_fds(request.fds, fds, job=request.job)
         self._attached[connection] = self._supervised.stdio.attach(
             attachment,
             detach_keys=request.detach_keys,

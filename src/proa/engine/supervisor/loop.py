@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+HANGUP = select.EPOLLHUP
 Callback = Callable[[int], None]
 
 

@@ -114,7 +114,7 @@ class ContainerStdio:
             self._outputs[at].attach(sinks[-1], leader=leader)
         if attachment.stdin >= 0:
             if self._input is not None:
-                self._input.attach(attachment.stdin, keys, on_detach)
+                self._input.attach(attachment.stdin, keys, on_detach, job=attachment.job)
             else:
                 os.close(attachment.stdin)
         return sinks

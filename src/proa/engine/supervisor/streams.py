@@ -19,30 +19,43 @@ from typing import Literal, Protocol
 import msgspec
 
 from proa.engine.supervisor.detachkeys import DetachScanner
-from proa.engine.supervisor.loop import READ, WRITE, Loop
+from proa.engine.supervisor.loop import HANGUP, READ, WRITE, Loop, Timer
 
 StreamName = Literal["stdout", "stderr"]
 
 CHUNK_BYTES = 65536
+BACKGROUND_S = 0.2
+"""How often a terminal is looked at that its user has given to somebody else."""
+
 BACKLOG_BYTES = 1024 * 1024
 """What may wait for one slow reader before the container's writes are held back."""
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """Descriptors of a client, -1 for none; they are closed by whoever takes the attachment."""
+    """Descriptors of a client, -1 for none; they are closed by whoever takes the attachment.
+
+    Attributes:
+        job: the process whose place in its terminal's job control they follow; 0 for none.
+        sig_proxy: the client's signals are the container's.
+    """
 
     stdin: int = -1
     stdout: int = -1
     stderr: int = -1
+    job: int = 0
+    sig_proxy: bool = True
 
     @classmethod
-    def from_fds(cls, present: Sequence[bool], fds: Sequence[int]) -> Attachment:
+    def from_fds(
+        cls, present: Sequence[bool], fds: Sequence[int], *, job: int = 0, sig_proxy: bool = True
+    ) -> Attachment:
         """Give received descriptors their roles; surplus ones are closed."""
         left = list(fds)
         roles = [left.pop(0) if wanted and left else -1 for wanted in present]
         for fd in left:
             os.close(fd)
-        return cls(*roles)
+        stdin, stdout, stderr = roles
+        return cls(stdin, stdout, stderr, job, sig_proxy)
 
     def close(self) -> None:
         """Close all descriptors."""
@@ -269,6 +282,8 @@ class Input:
         self._source = -1
         self._pollable = False
         self._waiting = b""
+        self._job = 0
+        self._timer: Timer | None = None
         self._scanner: DetachScanner | None = None
         self._on_detach: Callable[[], None] | None = None
         os.set_blocking(fd, False)
@@ -278,6 +293,8 @@ class Input:
         source: int,
         keys: bytes = b"",
         on_detach: Callable[[], None] | None = None,
+        *,
+        job: int = 0,
     ) -> None:
         """Read ``source`` (taken over) into the container from now on.
 
@@ -285,8 +302,10 @@ class Input:
             source: any descriptor.
             keys: sequence that detaches instead of being passed on; empty for none.
             on_detach: called when it came.
+            job: nothing is read from a terminal on which this process is in the background.
         """
         self.detach()
+        self._job = job if os.isatty(source) else 0
         self._scanner = DetachScanner(keys) if keys else None
         self._on_detach = on_detach
         if self._fd < 0:
@@ -319,6 +338,9 @@ class Input:
                 self._loop.remove(self._source)
             os.close(self._source)
             self._source = -1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def close(self) -> None:
         """Close the container's pipe and the source."""
@@ -328,7 +350,16 @@ class Input:
             os.close(self._fd)
             self._fd = -1
 
-    def _on_source(self, _events: int) -> None:
+    def _look_again(self) -> None:
+        self._timer = None
+        self._loop.add(self._source, READ, self._on_source)
+
+    def _on_source(self, events: int) -> None:
+        background = self._job and is_terminal_in_background(self._source, self._job)
+        if background and not events & HANGUP:
+            self._loop.remove(self._source)
+            self._timer = self._loop.call_later(BACKGROUND_S, self._look_again)
+            return
         try:
             data = os.read(self._source, CHUNK_BYTES)
         except BlockingIOError:

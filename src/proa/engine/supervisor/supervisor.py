@@ -40,7 +40,7 @@ from proa.engine.supervisor.network import ContainerNetwork
 from proa.engine.supervisor.restart import RestartClock
 from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
 from proa.engine.supervisor.streams import Attachment
-from proa.engine.supervisor.terminal import ClientTerminal
+from proa.engine.supervisor.terminal import ClientTerminal, fit_terminal
 from proa.errors import Conflict, ProaError
 from proa.fs import tree
 from proa.image.model import Image
@@ -91,6 +91,8 @@ class Supervisor:
         self._health: HealthMonitor | None = None
         self._end: ExitStatus | None = None
         self._detached = False
+        self._sig_proxy = True
+        self.client_code = 0
 
     # -- the owner's side --------------------------------------------------------------------------
 
@@ -113,13 +115,14 @@ class Supervisor:
             ProaError: the container cannot be built; recorded, nothing of it is left running.
         """
         try:
+            self._sig_proxy = attachment.sig_proxy
             self._open_log()
-            warnings = self._start_process()
+            warnings = self._start_process(attachment.stdin)
             sinks = self.stdio.attach(
                 attachment,
                 leader=leads,
                 detach_keys=detach_keys,
-                on_detach=self._let_client_go if leads else lambda: self.stdio.detach(sinks),
+                on_detach=self.let_client_go if leads else lambda: self.stdio.detach(sinks),
             )
             brief = leads and self._may_be_brief(attachment)
             attachment = Attachment()
@@ -137,12 +140,13 @@ class Supervisor:
 
     def serve_client(self, peer: socket.socket, terminal: ClientTerminal | None = None) -> None:
         """Listen to the foreground client's signals too, and follow its terminal's size."""
-        self._clients.adopt(peer, terminal)
+        self._clients.adopt(peer, terminal, sig_proxy=self._sig_proxy)
 
     def run(self) -> int | None:
         """Serve until the container has ended for good; record that and return its exit code.
 
-        Returns None when the foreground client detached: call it again to go on without it.
+        Returns None when the foreground client was let go, with :attr:`client_code` as its own exit
+        code: call it again to go on without it.
         """
         self._detached = False
         self._loop.run()
@@ -310,11 +314,12 @@ class Supervisor:
     def _new_stdio(self) -> ContainerStdio:
         return ContainerStdio(self._loop, self._log, self._finish_when_settled)
 
-    def _start_process(self) -> tuple[str, ...]:
+    def _start_process(self, stdin: int = -1) -> tuple[str, ...]:
         spec, warnings = compose_sandbox(self._context, self._journal.record, self._image)
         isolation = self._context.isolation(self._config.isolation)
         on_network = self._network.prepare()
         if self._config.tty:
+            spec = fit_terminal(spec, stdin)
             sandbox = isolation.create(spec, NO_STDIO, start=True, on_network=on_network)
             self.stdio.connect_terminal(sandbox.init.console, open_stdin=self._config.open_stdin)
         else:
@@ -343,7 +348,7 @@ class Supervisor:
         """
         return (
             self._config.auto_remove
-            and attachment != Attachment()
+            and max(attachment.stdin, attachment.stdout, attachment.stderr) >= 0
             and self._config.health is None
             and self._image.config.config.healthcheck is None
         )
@@ -441,8 +446,9 @@ class Supervisor:
         self.stdio.close()
         self._loop.stop()
 
-    def _let_client_go(self) -> None:
-        """The foreground client pressed its detach keys: its ``run`` is over, not the container."""
+    def let_client_go(self, code: int = 0) -> None:
+        """The foreground client is done, by its detach keys or a signal; the container is not."""
         self._detached = True
+        self.client_code = code
         self.stdio.abandon()
         self._loop.stop()

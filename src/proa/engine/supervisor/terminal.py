@@ -12,6 +12,11 @@ import os
 import struct
 import termios
 
+from msgspec.structs import replace
+
+from proa.oci.isolation import SandboxSpec
+from proa.oci.spec import Box, Process
+
 _WINDOW = struct.Struct("HHHH")
 
 
@@ -70,3 +75,19 @@ class ClientTerminal:
                 pass
             os.close(self._fd)
             self._fd = -1
+
+
+def fit_process(process: Process, fd: int) -> Process:
+    """Give a process' terminal the size of that of ``fd`` before the command can ask for it."""
+    try:
+        size = os.get_terminal_size(fd)
+    except OSError:
+        return process  # no terminal, or no client
+    return replace(process, console_size=Box(height=size.lines, width=size.columns))
+
+
+def fit_terminal(sandbox: SandboxSpec, fd: int) -> SandboxSpec:
+    """:func:`fit_process` for the init of a sandbox."""
+    assert sandbox.spec.process is not None
+    process = fit_process(sandbox.spec.process, fd)
+    return replace(sandbox, spec=replace(sandbox.spec, process=process))
