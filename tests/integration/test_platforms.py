@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 
 from proa.oci.platform import host_platform
 from tests.support import remains
-from tests.support.emulation import registered_aarch64, without_aarch64
-from tests.support.engines import Proa
+from tests.support.emulation import REGISTRY, registered_aarch64, without_aarch64
+from tests.support.engines import Proa, temporary_root
 from tests.support.images import DEBIAN, busybox_archive, debian_arm64_archive
 from tests.support.layers import LayerBuilder, OciLayout
 
@@ -50,17 +51,24 @@ def test_another_kernel_is_refused(
 
 
 def test_another_machine_without_an_emulator_is_refused(fresh_proa: Proa, tmp_path: Path) -> None:
-    architecture = "arm64" if FOREIGN == "arm64" else "s390x"
-    name = load_made_for(fresh_proa, tmp_path / "image.tar", "linux", architecture)
+    name = load_made_for(fresh_proa, tmp_path / "image.tar", "linux", "sparc64")
     before = remains.holdings(fresh_proa)
-    with without_aarch64():
-        done = fresh_proa(*RUN, name, "hello")
+    done = fresh_proa(*RUN, name, "hello")
     assert (done.code, done.stdout) == (125, "")
     (sentence,) = done.stderr.splitlines()
     host = f"linux/{host_platform().architecture}"
-    for word in (name, f"linux/{architecture}", host, "no emulator", "qemu-user-static"):
+    for word in (name, "linux/sparc64", host, "no emulator", "qemu-user-static"):
         assert word in sentence, sentence
     assert remains.holdings(fresh_proa) == before
+
+
+def test_the_hosts_namespace_needs_the_hosts_registry(fresh_proa: Proa, tmp_path: Path) -> None:
+    """A container without a user namespace of its own has no registry of its own either."""
+    name = load_made_for(fresh_proa, tmp_path / "image.tar", "linux", FOREIGN)
+    with without_aarch64():
+        done = fresh_proa(*RUN, "--userns", "host", name, "hello")
+    assert (done.code, done.stdout) == (125, "")
+    assert f"proa system emulate install {FOREIGN}" in done.stderr
 
 
 @pytest.mark.requires("busybox")
@@ -86,32 +94,79 @@ def test_the_vm_isolation_is_refused_until_it_is_there(fresh_proa: Proa) -> None
     assert remains.settled(lambda: sorted(remains.holdings(fresh_proa) ^ before)) == []
 
 
+@pytest.fixture(scope="module")
+def arm64_root() -> Iterator[Proa]:
+    """An engine with a real arm64 Debian. The image takes minutes to make and is kept."""
+    with registered_aarch64():
+        archive = debian_arm64_archive()
+    with temporary_root() as proa:
+        proa.ok("load", "-q", "--platform", "linux/arm64", "-i", archive)
+        yield proa
+        proa.remove_all()
+
+
+@pytest.mark.requires("qemu-aarch64-static", "mmdebstrap")
+@pytest.mark.timeout(300)
 class TestEmulated:
-    """A real arm64 Debian on this machine. The image takes minutes to make and is kept."""
+    @pytest.mark.requires("binfmt-userns")
+    def test_a_registry_of_its_own(self, arm64_root: Proa) -> None:
+        """On Linux 6.7 and later; the host's registry has no such entry and gets none."""
+        with without_aarch64():
+            before = host_entries()
+            code, out, err = arm64_root(*RUN, DEBIAN, "uname", "-m")
+            assert (code, out) == (0, "aarch64\n")
+            assert "linux/arm64" in err
+            assert "emulated by qemu-aarch64" in err
+            asked = arm64_root(*RUN, "--platform", "linux/arm64", DEBIAN, "apt", "--version")
+            assert (asked.code, asked.stderr) == (0, "")
+            assert "(arm64)" in asked.stdout
+            assert arm64_root.ok(*RUN, "-u", "nobody", DEBIAN, "id", "-un") == "nobody"
+            web = ("run", "-d", "--name", "web", "--network", "none", DEBIAN, "sleep", "600")
+            arm64_root.ok(*web)
+            assert arm64_root.ok("exec", "web", "dpkg", "--print-architecture") == "arm64"
+            entry = arm64_root.ok("exec", "web", "cat", f"{REGISTRY}/proa-aarch64")
+            assert "interpreter /usr/bin/qemu-aarch64-static" in entry
+            assert "flags: OCF" in entry
+            line = "echo :x:E::x::/bin/true: > /proc/sys/fs/binfmt_misc/register"
+            refused = arm64_root("exec", "web", "sh", "-c", line)
+            assert "Read-only file system" in refused.stderr
+            assert host_entries() == before
+            arm64_root.ok("restart", "-t", "0", "web")
+            assert arm64_root.ok("exec", "web", "uname", "-m") == "aarch64"
+            arm64_root.ok("rm", "-f", "web")
 
-    @pytest.fixture
-    def arm64(self, fresh_proa: Proa) -> Iterator[Proa]:
-        with registered_aarch64():
-            fresh_proa.ok(
-                "load", "-q", "--platform", "linux/arm64", "-i", debian_arm64_archive(),
-            )  # fmt: skip
-            yield fresh_proa
-            fresh_proa.remove_all()
+    def test_the_hosts_registry(self, arm64_root: Proa) -> None:
+        """Registered and undone by ``proa system emulate``; others' entries stay."""
+        before = host_entries()
+        with without_aarch64():
+            assert "arm64: /usr/bin/qemu-aarch64-static" in arm64_root.ok(
+                "system", "emulate", "install", "arm64"
+            )
+            try:
+                assert arm64_root.ok("system", "emulate", "install", "arm64") == ""
+                listed = arm64_root.ok("system", "emulate", "list")
+                assert re.search(r"^arm64 +/usr/bin/qemu-\S+ +proa-aarch64 ", listed, re.MULTILINE)
+                host = ("--userns", "host", "--platform", "linux/arm64")
+                assert arm64_root.ok(*RUN, *host, DEBIAN, "uname", "-m") == "aarch64"
+            finally:
+                assert arm64_root.ok("system", "emulate", "remove") == "arm64"
+            assert arm64_root.ok("system", "emulate", "remove", "arm64") == ""
+        assert host_entries() == before
 
-    @pytest.mark.requires("qemu-aarch64-static", "mmdebstrap")
-    @pytest.mark.timeout(300)
-    def test_debian_runs(self, arm64: Proa) -> None:
-        code, out, err = arm64(*RUN, DEBIAN, "uname", "-m")
-        assert (code, out) == (0, "aarch64\n")
-        assert "linux/arm64" in err
-        assert "emulated by qemu-aarch64" in err
-        asked = arm64(*RUN, "--platform", "linux/arm64", DEBIAN, "apt", "--version")
-        assert (asked.code, asked.stderr) == (0, "")
-        assert asked.stdout.startswith("apt ")
-        assert "(arm64)" in asked.stdout
-        assert arm64.ok(*RUN, "-u", "nobody", DEBIAN, "id", "-un") == "nobody"
-        arm64.ok("run", "-d", "--name", "web", "--network", "none", DEBIAN, "sleep", "600")
-        assert arm64.ok("exec", "web", "dpkg", "--print-architecture") == "arm64"
+    def test_wrong_words(self, arm64_root: Proa) -> None:
+        own = host_platform().architecture
+        for words, why in (
+            (("install", "vax"), "unknown architecture 'vax'"),
+            (("install", own), f"{own} is this machine's own"),
+            (("uninstall",), "unknown verb: uninstall"),
+        ):
+            done = arm64_root("system", "emulate", *words)
+            assert (done.code, done.stdout) == (1, "")
+            assert why in done.stderr
+
+
+def host_entries() -> list[str]:
+    return sorted(os.listdir(REGISTRY))
 
 
 @pytest.mark.requires("busybox")

@@ -155,6 +155,13 @@ def binfmt_arm64() -> str:
         return "qemu-aarch64 is not registered in binfmt_misc"
 
 
+def binfmt_userns() -> str:
+    """User namespaces have registries of emulators of their own."""
+    from proa.engine.emulation import has_own_registries
+
+    return "" if has_own_registries() else "Linux before 6.7 has one binfmt_misc for all"
+
+
 def _v1_hierarchies() -> Iterator[frozenset[str]]:
     with open("/proc/self/mountinfo") as file:
         for line in file:

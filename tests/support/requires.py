@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from tests.support import probes
+from tests.support import clients, probes
 
 CI_PROMISES = (
     "root",
@@ -39,6 +39,12 @@ CI_PROMISES = (
     "mkfs.erofs",
     "bwrap",
     "runc",
+    "docker-registry",
+    "skopeo",
+    "openssl",
+    "docker-cli",
+    "compose",
+    "python-clients",
 )
 """What a CI machine has or ``scripts/setup --test`` installs; see ``.ci/run``."""
 
@@ -54,7 +60,11 @@ PROBES: dict[str, Callable[[], str]] = {
     "loop": probes.loop,
     "kvm": probes.kvm,
     "qemu": probes.qemu_system,
+    "docker-cli": clients.missing,
+    "compose": clients.compose_missing,
+    "python-clients": clients.python_missing,
     "binfmt-arm64": probes.binfmt_arm64,
+    "binfmt-userns": probes.binfmt_userns,
 }
 
 

@@ -78,6 +78,7 @@ COMMANDS = {
     "search": "proa.cli.registries.search",
     "serve": "proa.cli.serve",
     "system df": "proa.cli.system.df",
+    "system emulate": "proa.cli.system.emulate",
     "system events": "proa.cli.system.events",
     "system info": "proa.cli.system.info",
     "system prune": "proa.cli.system.prune",

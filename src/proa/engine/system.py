@@ -16,7 +16,12 @@ from proa.runtime.security import userns
 if TYPE_CHECKING:
     from proa.engine.containers.restore import Restored
     from proa.engine.diskusage import DiskUsage
+    from proa.engine.emulation import Emulator
     from proa.engine.pruning import SystemPruned
+
+    EmulatorList = list[Emulator]
+
+Architectures = list[str]
 
 _ENGINE_API = "1.51"
 
@@ -75,6 +80,35 @@ class System:
         return prune_system(
             self._context, every=every, volumes=volumes, filters=dict(filters or {})
         )
+
+    def list_emulators(self) -> EmulatorList:
+        """Return how programs of other architectures run here, one entry an architecture."""
+        from proa.engine import emulation
+
+        return emulation.list_emulators()
+
+    def install_emulators(self, architectures: Sequence[str] = ()) -> EmulatorList:
+        """Register installed emulators with the host's kernel; see :mod:`proa.engine.emulation`.
+
+        Args:
+            architectures: ``arm64`` ...; empty: all that an emulator is installed for.
+
+        Returns:
+            Those that were registered now.
+
+        Raises:
+            Invalid, NotFound, Forbidden, Unavailable: see the function.
+        """
+        from proa.engine import emulation
+
+        self._context.layout.ensure()
+        return emulation.install(self._context.layout.run, architectures)
+
+    def remove_emulators(self, architectures: Sequence[str] = ()) -> Architectures:
+        """Take away what :meth:`install_emulators` made; return those architectures."""
+        from proa.engine import emulation
+
+        return emulation.remove(self._context.layout.run, architectures)
 
     def info(self) -> dict[str, object]:
         """Return what ``docker info`` shows, and what this host lacks."""

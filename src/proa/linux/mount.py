@@ -146,3 +146,32 @@ def enter_root(path: str) -> None:
     call(number("pivot_root"), b".", b".")
     call(number("umount2"), b".", MNT_DETACH)
     os.chdir("/")
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    """Mount a filesystem, or change mounts, with mount(2).
+
+    Args:
+        source: device, or a name for filesystems without one.
+        target: where.
+        kind: type of filesystem.
+        flags: MS_*.
+        options: of the filesystem, separated by commas.
+
+    Raises:
+        OSError: what the kernel answered; ``filename`` is the target.
+    """
+    words = [os.fsencode(word) for word in (source, target, kind)]
+    try:
+        call(number("mount"), *words, flags, os.fsencode(options) if options else None)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, target) from error
+
+
+def unmount(target: str, flags: int = 0) -> None:
+    """Remove the mount at ``target`` with umount2(2).
+
+    Raises:
+        OSError: what the kernel answered.
+    """
+    call(number("umount2"), os.fsencode(target), flags)

@@ -61,12 +61,15 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
             mount sources are absolute host paths.
         root: where the root filesystem comes from.
         bundle: host directory private to this container (hooks get it as ``bundle``).
+        emulators: lines for a binfmt_misc registry of the container's own user namespace; empty:
+            it has none, and the host's holds. Their interpreters are host paths.
     """
 
     id: str
     spec: Spec
     root: OverlayRoot | DirectoryRoot
     bundle: str
+    emulators: tuple[str, ...] = ()
 
 
 class Stdio(msgspec.Struct, frozen=True):

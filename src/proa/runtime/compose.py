@@ -100,6 +100,10 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     else:
         segments.append(root.directory())
     segments += _compose_mounts(spec, new, sources, host)
+    if sandbox.emulators and "user" in new:
+        from proa.runtime.steps import emulation
+
+        segments.append(emulation.register(sandbox.emulators))
     segments += _compose_kernel_files(spec, staged=bool(host.stage))
     segments += compose_process(process, linux, cwd_made=True, follow_parent=not host.detached)
     if host.detached:

@@ -16,6 +16,7 @@ from proa.engine.model import ContainerRecord
 from proa.errors import Conflict, Invalid, Unsupported, from_os_error
 from proa.image.model import Image
 from proa.oci.isolation import OverlayRoot, SandboxSpec
+from proa.oci.platform import Platform, host_platform
 from proa.oci.seccomp import LinuxSeccomp
 from proa.oci.spec import Linux, LinuxIDMapping, LinuxNamespace, Root, Spec
 from proa.runtime import defaults
@@ -43,15 +44,6 @@ def compose_sandbox(
     """
     config = record.config
     directory = context.layout.container(record.id)
-    relative = f"containers/{record.id}"
-    root = OverlayRoot(
-        base=context.layout.root,
-        lowers=(*image.lowers, PLACES),
-        upper=f"{relative}/upper",
-        work=f"{relative}/work",
-        merged=relative,
-        volatile=config.auto_remove,
-    )
     arguments = (record.path, *record.args)
     mounts = compose_mounts(
         config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
@@ -94,7 +86,26 @@ def compose_sandbox(
             for name in find_missing_capabilities(config)
         ]
     )
-    return SandboxSpec(id=record.id, spec=spec, root=root, bundle=directory), warnings
+    sandbox = SandboxSpec(
+        id=record.id,
+        spec=spec,
+        root=_overlay_root(context, record, image),
+        bundle=directory,
+        emulators=_emulators(record, image.config.platform),
+    )
+    return sandbox, warnings
+
+
+def _overlay_root(context: Context, record: ContainerRecord, image: Image) -> OverlayRoot:
+    relative = f"containers/{record.id}"
+    return OverlayRoot(
+        base=context.layout.root,
+        lowers=(*image.lowers, PLACES),
+        upper=f"{relative}/upper",
+        work=f"{relative}/work",
+        merged=relative,
+        volatile=record.config.auto_remove,
+    )
 
 
 def _namespaces(
@@ -136,6 +147,15 @@ def _network_of(context: Context, container_id: str) -> str:
             f"start it with `proa start {other.name}`",
         )
     return f"/proc/{other.state.init.pid}/ns/net"
+
+
+def _emulators(record: ContainerRecord, made_for: Platform) -> tuple[str, ...]:
+    """Entries of the container's own binfmt_misc; a native image, the usual one, needs none."""
+    if record.userns_base < 0 or made_for.architecture == host_platform().architecture:
+        return ()
+    from proa.engine.emulation import compose_registrations
+
+    return compose_registrations(made_for)
 
 
 def _id_mappings(record: ContainerRecord) -> tuple[LinuxIDMapping, ...]:

@@ -1,7 +1,7 @@
 """Which images can run here: containers share the host's kernel.
 
-A foreign architecture runs where the kernel knows an interpreter for it (binfmt_misc); a foreign
-operating system never does. Both are found out before anything is made.
+A foreign architecture runs where there is an emulator for it (:mod:`proa.engine.emulation`); a
+foreign operating system never does. Both are found out before anything is made.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from proa.errors import Invalid, Unsupported
 from proa.image.model import Image
 from proa.oci.platform import Platform, host_platform, matches, parse_platform
 
-_QEMU_NAMES = {
-    "amd64": "x86_64", "386": "i386", "arm64": "aarch64", "arm": "arm", "riscv64": "riscv64",
-    "ppc64le": "ppc64le", "s390x": "s390x", "mips64le": "mips64el", "loong64": "loongarch64",
-}  # fmt: skip
-_REGISTRY = "/proc/sys/fs/binfmt_misc"
 
-
-def check_platform(image: Image, config: ContainerConfig) -> tuple[str, ...]:
+def check_platform(image: Image, config: ContainerConfig, *, own_userns: bool) -> tuple[str, ...]:
     """Make sure that this kernel can run the image; return warnings.
+
+    Args:
+        image: what is to run.
+        config: as what.
+        own_userns: the container gets a user namespace, and with it a registry of emulators.
 
     Raises:
         Unsupported: it cannot; the sentence says why and what would work.
@@ -40,48 +39,35 @@ def check_platform(image: Image, config: ContainerConfig) -> tuple[str, ...]:
             f"which is {host.os}",
             f"use an image for {_words(host)}, or a virtual machine with {made_for.os}",
         )
-    if config.isolation != "process" or _runs_natively(made_for, host):
+    if config.isolation != "process" or made_for.architecture == host.architecture:
         return ()
-    interpreter = _find_interpreter(made_for.architecture)
-    if not interpreter:
+    from proa.engine.emulation import find_emulator, is_native
+
+    if is_native(made_for.architecture):
+        return ()
+    emulator = find_emulator(made_for.architecture)
+    own = own_userns and emulator.own_registry and bool(emulator.interpreter)
+    if not own and not emulator.handler:
         raise Unsupported(
             f"image {config.image} is for {_words(made_for)} and this machine is {_words(host)}: "
             "containers share the host's kernel, and it knows no emulator for that architecture",
-            f"use an image for {_words(host)}, or install qemu-user-static and register it "
-            "(apt-get install qemu-user-static binfmt-support)",
+            f"use an image for {_words(host)}, or install an emulator "
+            "(apt-get install qemu-user-static)"
+            + (
+                ""
+                if own_userns and emulator.own_registry
+                else f" and register it (proa system emulate install {made_for.architecture})"
+            ),
         )
     if config.platform:
         return ()
+    name = os.path.basename(emulator.interpreter) if own else emulator.handler
     remark = (
         f"the image's platform ({_words(made_for)}) is not the host's ({_words(host)}): "
-        f"it runs emulated by {interpreter}"
+        f"it runs emulated by {name}"
     )
     return (remark,)
 
 
-def _runs_natively(made_for: Platform, host: Platform) -> bool:
-    if made_for.architecture == host.architecture:
-        return True
-    return (host.architecture, made_for.architecture) == ("amd64", "386")
-
-
 def _words(platform: Platform) -> str:
     return f"{platform.os}/{platform.architecture}"
-
-
-def _find_interpreter(architecture: str) -> str:
-    """Return the name of an enabled binfmt_misc entry that emulates ``architecture``.
-
-    The entry must be fixed (flag F): the interpreter is then opened by the host at registration,
-    and nothing in the image can take its place.
-    """
-    name = "qemu-" + _QEMU_NAMES.get(architecture, architecture)
-    try:
-        with open(os.path.join(_REGISTRY, name), encoding="ascii", errors="replace") as stream:
-            lines = stream.read().splitlines()
-    except OSError:
-        return ""
-    flags = next(
-        (line.split()[1] for line in lines if line.startswith("flags:") and len(line) > 7), ""
-    )
-    return name if lines[:1] == ["enabled"] and "F" in flags else ""

@@ -134,12 +134,13 @@ def check_architecture(architecture: str) -> None:
     native = {"amd64": ("amd64", "i386"), "arm64": ("arm64",), "386": ("i386",)}
     if architecture in native.get(host, (host,)):
         return
-    emulator = f"qemu-{_EMULATORS.get(architecture, architecture)}"
-    if not os.path.exists(f"{_BINFMT}/{emulator}"):
+    machine = _EMULATORS.get(architecture, architecture)
+    emulator = f"qemu-{machine}"
+    if not any(os.path.exists(f"{_BINFMT}/{prefix}-{machine}") for prefix in ("qemu", "proa")):
         raise Unsupported(
             f"programs for {architecture} do not run on this {host} machine: the kernel knows no"
             f" {emulator}",
-            "apt-get install qemu-user-static binfmt-support, which registers the emulators",
+            "apt-get install qemu-user-static, then: proa system emulate install",
         )
 
 
