@@ -36,19 +36,12 @@ class Context:
         return self._images
 
     def isolation(self, name: str) -> Isolation:
-        """Return the isolation of that name.
+        """Return the isolation of that name, ``process`` or ``vm``."""
+        if name == "vm":
+            from proa.vm.isolation import VmIsolation
 
-        Raises:
-            Unsupported: it is not part of this build.
-        """
-        if name == "process":
-            return ProcessIsolation()
-        from proa.errors import Unsupported
-
-        raise Unsupported(
-            f"the isolation '{name}' is not available in this version",
-            "leave out --isolation to run with process isolation",
-        )
+            return VmIsolation(self.layout.root)
+        return ProcessIsolation()
 
     def warm(self) -> None:
         """Open the database ahead of a request (a parked worker has the time)."""

@@ -222,6 +222,15 @@ def set_up(nl: Netlink, index: int, *, up: bool = True) -> None:
     nl.request(RTM_NEWLINK, _info(index, IFF_UP if up else 0, IFF_UP))
 
 
+def rename(nl: Netlink, index: int, name: str) -> None:
+    """Give an interface that is down another name.
+
+    Raises:
+        OSError: EEXIST, EINVAL for a name that cannot be.
+    """
+    nl.request(RTM_NEWLINK, _info(index) + attr_text(_IFLA_IFNAME, name))
+
+
 def set_master(nl: Netlink, index: int, master: int) -> None:
     """Make an interface a port of a bridge; 0 takes it out."""
     nl.request(RTM_NEWLINK, _info(index) + attr_u32(_IFLA_MASTER, master))

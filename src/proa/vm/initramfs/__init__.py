@@ -1,0 +1,1 @@
+"""The guest's first filesystem: an archive made here from the running Python and ``proa.guest``."""
