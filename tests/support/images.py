@@ -77,6 +77,25 @@ def debian_archive() -> str:
     return cached("debian-bookworm.tar", _save_bootstrapped(DEBIAN))
 
 
+def suite_archive(suite: str) -> str:
+    """Return the path of an archive with a small ``debian:<suite>``, made by the command.
+
+    Expired package lists are taken: sid's live for a week, and a mirror may stand still for longer.
+    """
+    name = f"debian:{suite}"
+
+    def make(path: str) -> None:
+        from tests.support.engines import temporary_root
+
+        with temporary_root() as proa:
+            words = ("--quiet", "--allow-expired", "--variant", "essential", name)
+            proa.ok("image", "bootstrap", *words, timeout_s=BOOTSTRAP_TIMEOUT_S)
+            proa.ok("save", "-o", f"{path}.new", name)
+        os.rename(f"{path}.new", path)
+
+    return cached(f"debian-{suite}-essential.tar", make)
+
+
 def debian_arm64_archive() -> str:
     """Return the path of an OCI archive with ``debian:bookworm`` for arm64, made by the command.
 

@@ -739,6 +739,7 @@ class AsyncImages:
         architecture: str = "",
         mirror: str = "",
         components: Sequence[str] = (),
+        allow_expired: bool = False,
         refresh: bool = False,
         progress: Progress = silent,
     ) -> Image:
@@ -751,6 +752,7 @@ class AsyncImages:
             architecture=architecture,
             mirror=mirror,
             components=components,
+            allow_expired=allow_expired,
             refresh=refresh,
             progress=progress,
         )

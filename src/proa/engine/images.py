@@ -270,6 +270,7 @@ class Images:
         architecture: str = "",
         mirror: str = "",
         components: Sequence[str] = (),
+        allow_expired: bool = False,
         refresh: bool = False,
         progress: Progress = silent,
     ) -> Image:
@@ -285,6 +286,7 @@ class Images:
             architecture=architecture,
             mirror=mirror,
             components=tuple(components),
+            allow_expired=allow_expired,
             refresh=refresh,
             progress=progress,
         )

@@ -12,6 +12,7 @@ from proa.cli.render import familiar, short_id
 ARCHITECTURE = Flag(
     "architecture", STRING, "Debian architecture (amd64, arm64 ...; default: this machine's)"
 )
+EXPIRED = Flag("allow-expired", BOOL, "Take package lists that have expired (snapshots have)")
 INCLUDE = Flag("include", LIST, "Packages to install beside the base, comma separated")
 MIRROR = Flag("mirror", STRING, "Address of the archive (default: the one this machine uses)")
 QUIET = Flag("quiet", BOOL, "Only print the image ID", short="q")
@@ -21,7 +22,7 @@ COMMAND = Command(
     words="image bootstrap",
     usage="[OPTIONS] REFERENCE",
     summary="Make a base image from Debian's packages",
-    flags=(ARCHITECTURE, INCLUDE, MIRROR, QUIET, VARIANT),
+    flags=(ARCHITECTURE, EXPIRED, INCLUDE, MIRROR, QUIET, VARIANT),
     least=1,
     most=1,
     details=(
@@ -43,6 +44,7 @@ def execute(call: Invocation) -> int:
             include=tuple(packages),
             architecture=call[ARCHITECTURE],
             mirror=call[MIRROR],
+            allow_expired=call[EXPIRED],
             progress=progress,
         )
     if quiet:

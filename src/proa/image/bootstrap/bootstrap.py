@@ -54,6 +54,7 @@ def bootstrap(
     architecture: str = "",
     mirror: str = "",
     components: tuple[str, ...] = (),
+    allow_expired: bool = False,
     refresh: bool = False,
     progress: Progress = silent,
 ) -> Image:
@@ -68,6 +69,8 @@ def bootstrap(
         architecture: e.g. ``arm64``; empty: the host's. Another one needs qemu-user in binfmt_misc.
         mirror: where packages come from; empty: the host's mirror.
         components: sections of the archive.
+        allow_expired: take package lists whose date of expiry has passed (a snapshot's always has);
+            their signatures are verified all the same.
         refresh: make it again although nothing has changed.
         progress: told what happens.
 
@@ -85,6 +88,7 @@ def bootstrap(
         architecture=architecture,
         mirror=mirror,
         components=components,
+        allow_expired=allow_expired,
     )
     require_tool(debian.PACKAGE, debian.PACKAGE)
     debian.check_architecture(request.architecture)

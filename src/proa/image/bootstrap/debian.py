@@ -119,8 +119,12 @@ def rootfs_chunks(
             if process.stderr:
                 process.stderr.close()
         if status:
+            reason = last_words(words)
             raise Unavailable(
-                f"cannot bootstrap {request.distribution.name} {request.suite}: {last_words(words)}"
+                f"cannot bootstrap {request.distribution.name} {request.suite}: {reason}",
+                "set the clock, use another mirror, or take them with --allow-expired"
+                if "is expired" in reason
+                else "",
             )
 
 
@@ -158,6 +162,8 @@ def _arguments(request: Request, directory: str, lines: list[str]) -> list[str]:
         f"--customize-hook=tar-in {directory}/late.tar /",
         f"--customize-hook={_CLEANUP}",
     ]
+    if request.allow_expired:
+        arguments.append('--aptopt=Acquire::Check-Valid-Until "false"')
     if os.path.isdir(_MERGED_USR_HOOKS):
         arguments.append(f"--hook-directory={_MERGED_USR_HOOKS}")
     if request.include:

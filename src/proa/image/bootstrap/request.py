@@ -103,6 +103,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         platform: what the image is made for.
         mirror: where the packages come from; empty: the host's mirror or the distribution's.
         components: sections of the archive.
+        allow_expired: take package lists whose date of expiry has passed.
     """
 
     reference: str
@@ -114,6 +115,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     platform: Platform
     mirror: str
     components: tuple[str, ...]
+    allow_expired: bool = False
 
     @property
     def architecture(self) -> str:
@@ -133,6 +135,7 @@ def make_request(
     architecture: str = "",
     mirror: str = "",
     components: tuple[str, ...] = (),
+    allow_expired: bool = False,
 ) -> Request:
     """Check a user's words.
 
@@ -143,6 +146,7 @@ def make_request(
         architecture: e.g. ``arm64``; empty: the host's.
         mirror: a URL.
         components: e.g. ``main``, ``contrib``.
+        allow_expired: as in :class:`Request`.
 
     Raises:
         Invalid: what no archive could serve.
@@ -177,4 +181,5 @@ def make_request(
         platform=platform,
         mirror=mirror,
         components=components or distribution.components,
+        allow_expired=allow_expired,
     )
