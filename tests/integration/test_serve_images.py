@@ -31,7 +31,7 @@ def busybox(api: Api) -> str:
 @pytest.fixture
 def labelled(api: Api) -> Iterator[str]:
     """A small image that the test may remove."""
-    tar = LayerBuilder().file("hello", b"hello\n").tar()
+    tar = LayerBuilder().file("hello", b"hello from test_serve_images\n").tar()
     query = {
         "fromSrc": "-",
         "repo": "serve/labelled",

@@ -66,6 +66,10 @@ def test_every_filter_of_the_list(api: Api, network: str):
 
 
 def test_a_network_keeps_what_it_was_asked_for(api: Api):
+    ranges = [
+        {"Subnet": "10.77.0.0/24", "Gateway": "10.77.0.254", "IPRange": "10.77.0.128/25"},
+        {"Subnet": "fd77::/64"},
+    ]
     wanted = {
         "Name": "serve-wide",
         "Driver": "bridge",
@@ -74,10 +78,7 @@ def test_a_network_keeps_what_it_was_asked_for(api: Api):
         "Internal": True,
         "IPAM": {
             "Driver": "default",
-            "Config": [
-                {"Subnet": "10.77.0.0/24", "Gateway": "10.77.0.254", "IPRange": "10.77.0.128/25"},
-                {"Subnet": "fd77::/64"},
-            ],
+            "Config": ranges,
         },
         "Options": {"com.docker.network.driver.mtu": "1400"},
         "Labels": {"a": "b"},
@@ -86,7 +87,7 @@ def test_a_network_keeps_what_it_was_asked_for(api: Api):
     try:
         assert (made.status, made.json()["Warning"]) == (201, "")
         found = api.ok("GET", "/networks/serve-wide").json()
-        assert found["IPAM"]["Config"][0] == wanted["IPAM"]["Config"][0]
+        assert found["IPAM"]["Config"][0] == ranges[0]
         assert found["IPAM"]["Config"][1]["Subnet"] == "fd77::/64"
         assert (found["Internal"], found["EnableIPv6"], found["Labels"]) == (True, True, {"a": "b"})
         assert found["Options"]["com.docker.network.driver.mtu"] == "1400"

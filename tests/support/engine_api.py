@@ -127,7 +127,8 @@ def _check(schema: Schema, value: Any, where: str) -> Iterator[str]:
         return
     if kind is None:
         return
-    if not isinstance(value, _JSON_TYPES[kind]) or (isinstance(value, bool) != (kind == "boolean")):
+    is_kind = isinstance(value, _JSON_TYPES[kind])
+    if not is_kind or isinstance(value, bool) is not (kind == "boolean"):
         yield f"{where} is {type(value).__name__}, not {kind}: {value!r:.80}"
         return
     if "enum" in flat and value not in flat["enum"]:

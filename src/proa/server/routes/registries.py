@@ -57,7 +57,8 @@ def _pull(call: Call) -> Answer:
         before = _find(call, name)
         image = images.pull(name, platform=platform, credentials=credentials, progress=reporter)
         reporter.announce()
-        _tell_layers(emit, reporter, image)
+        if before != image.id:
+            _tell_layers(emit, reporter, image)
         digests = [one for one in image.repo_digests if one.startswith(f"{reference.repository}@")]
         if digests:
             emit(message("", f"Digest: {digests[-1].rpartition('@')[2]}"))
@@ -92,8 +93,6 @@ class _Announcing(TransferProgress):
 
 
 def _tell_layers(emit: Emit, reporter: TransferProgress, image: Image) -> None:
-    if not reporter.layers:
-        return
     for layer in image.layers:
         name = short_digest(layer.blob.digest)
         emit(message(name, "Pull complete" if name in reporter.layers else "Already exists"))
