@@ -171,6 +171,44 @@ def test_udp_ports(net):
             assert asked.strip() == seen
 
 
+KEEP_ASKING = """
+import socket, sys
+peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+peer.bind((sys.argv[1], 4000))
+peer.settimeout(0.05)
+print("ready", flush=True)
+last = b""
+while True:
+    peer.sendto(b"who", (sys.argv[2], 5353))
+    try:
+        data = peer.recv(100)
+    except OSError:
+        continue
+    if data != last:
+        print(data.decode(), flush=True)
+    last = data
+"""
+
+ANSWER_WITH_NAME = """
+import socket, sys
+peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+peer.bind(("0.0.0.0", 53))
+print("ready", flush=True)
+while True:
+    _, address = peer.recvfrom(100)
+    peer.sendto(sys.argv[1].encode(), address)
+"""
+
+
+def test_who_sends_datagrams_all_the_time_is_led_to_the_new_container(net):
+    with program(net.neighbour, KEEP_ASKING, NEIGHBOUR, HOST) as asking:
+        for name in ("aa", "bb"):
+            net.proa.ok("run", "-d", "--name", name, "-p", "5353:53/udp", "busybox", "sleep", "60")
+            with net.inside(name) as container, program(container, ANSWER_WITH_NAME, name):
+                assert asking.stdout.readline().decode().strip() == name
+            net.proa.ok("rm", "-f", name)
+
+
 def test_host_ports_are_chosen_from_ranges_and_freely(net):
     net.serve("aa", "-p", "8000-8002:80")
     net.serve("bb", "-p", "8000-8002:80", "-p", "81")
@@ -559,6 +597,86 @@ def test_egress_and_rates_change_while_the_container_runs(net):
     net.proa.ok("update", "--rate-in", "0", "--rate-out", "0", "aa")
     assert "tbf" not in net.host("tc", "qdisc", "show")
     assert "ifb" not in net.host("ip", "-d", "link")
+
+
+def test_a_new_policy_ends_connections_and_so_does_a_port_that_goes(net):
+    net.serve("aa", "-p", "8080:7")
+    talk = (
+        "import socket, sys\n"
+        "peer = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n"
+        "peer.settimeout(1)\n"
+        "print('ready', flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    try:\n"
+        "        peer.sendall(b'x'); print(peer.recv(1).decode(), flush=True)\n"
+        "    except OSError: print('ended', flush=True)\n"
+    )
+
+    def say(process) -> str:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        return process.stdout.readline().decode().strip()
+
+    echo = (
+        "import socket\n"
+        "listener = socket.create_server(('', 7))\n"
+        "print('ready', flush=True)\n"
+        "peer, _ = listener.accept()\n"
+        "while data := peer.recv(10): peer.sendall(data)\n"
+    )
+    with (
+        net.inside("aa") as inside,
+        program(inside, echo),
+        program(net.neighbour, talk, HOST, "8080", stdin=True) as process,
+    ):
+        assert say(process) == "x"
+        net.proa.ok("update", "--publish-rm", "8080:7", "aa")
+        assert say(process) == "ended"
+    with (
+        program(net.neighbour, echo),
+        net.inside("aa") as inside,
+        program(inside, talk, NEIGHBOUR, "7", stdin=True) as process,
+    ):
+        assert say(process) == "x"
+        net.proa.ok("update", "--egress", "none", "aa")
+        assert say(process) == "ended"
+
+
+ACCEPT_ONE = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], 7))
+print("ready", flush=True)
+peer, _ = listener.accept()
+sys.stdin.read()
+"""
+
+SEND_ONE = """
+import socket, sys
+peer = socket.create_connection((sys.argv[1], 7))
+peer.sendall(b"x")
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_ended_containers_interface_goes_although_its_namespace_stays(net):
+    """A connection of the dead waits minutes for a silent peer; a sharing container for longer."""
+    net.serve("aa")
+    net.serve("bb")
+    net.proa.ok("run", "-d", "--network", "container:bb", "busybox", "sleep", "60")
+    before = net.links()
+    with (
+        program(net.neighbour, ACCEPT_ONE, NEIGHBOUR, stdin=True),
+        net.inside("aa") as inside,
+        program(inside, SEND_ONE, NEIGHBOUR, stdin=True),
+    ):
+        drop = "chain f { type filter hook forward priority 0; policy drop; }"
+        net.host("nft", "-f", "-", stdin=f"table inet host {{\n{drop}\n}}\n")
+    try:
+        net.proa.ok("rm", "-f", "aa", "bb")
+        await_true(lambda: len(net.links()) == len(before) - 2, "the interfaces' end", 2)
+    finally:
+        net.host("nft", "delete", "table", "inet", "host")
 
 
 def test_networks_that_are_open_to_each_other(net):

@@ -88,10 +88,13 @@ def lan() -> Iterator[Lan]:
 
 
 @contextmanager
-def program(who: netns.Host, code: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def program(
+    who: netns.Host, code: str, *words: str, stdin: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python program on a host; it prints a line once it is ready."""
     argv = who.argv(sys.executable, "-c", code, *words)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=os.getcwd()) as process:
+    pipe = subprocess.PIPE if stdin else None
+    with subprocess.Popen(argv, stdin=pipe, stdout=subprocess.PIPE, cwd=os.getcwd()) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline()

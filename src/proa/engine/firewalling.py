@@ -130,14 +130,13 @@ def take_down(context: Context) -> None:
 def clear_remains(context: Context, record: ContainerRecord) -> None:
     """Remove from the host what a container whose supervisor is dead left there.
 
-    Its veths went with its namespace; elements and shapers did not. Call it before the end is
-    recorded: the records of its ports and addresses go with that.
+    Elements and shapers do not go with its namespace, and that may outlive it. Call it before the
+    end is recorded: the records of its ports and addresses go with that.
     """
     tables = context.state.networks
     endpoints = tables.endpoints_of(record.id)
     ports = tables.ports(record.id)
-    config = record.config
-    if not ports and config.egress is None and not config.rate_out_bytes:
+    if not endpoints:
         return
     networks = {item.id: item for item in tables.list()}
     firewall = open_firewall(context)
@@ -149,7 +148,8 @@ def clear_remains(context: Context, record: ContainerRecord) -> None:
             firewall.unrestrict(egress)
         with Netlink() as nl:
             for endpoint in endpoints:
-                link.delete(nl, names.shaper_link(record.id, endpoint.network_id))
+                for name in (names.veth_link, names.shaper_link):
+                    link.delete(nl, name(record.id, endpoint.network_id))
     except OSError:
         # A host without nf_tables, or a table that somebody flushed: nothing is left there then.
         return

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from proa.linux.netlink import nftables
+from proa.linux.netlink import conntrack, nftables
 from proa.linux.netlink import nftexpressions as nft
 from proa.linux.netlink.nftables import Batch, Element
 from proa.linux.netlink.socket import NETLINK_NETFILTER, Netlink
@@ -140,16 +140,23 @@ class Firewall:
             self._delete(name, [Element(element)])
 
     def publish(self, ports: Iterable[PortTarget]) -> None:
-        """Lead host ports to containers. Idempotent."""
+        """Lead host ports to containers. Idempotent.
+
+        Who sends datagrams to a port all the time is led there too: the kernel translates a flow as
+        it translated its first packet, which came before the port was published.
+        """
         targets = tuple(ports)
         if targets:
             self._change(lambda batch: _add_ports(batch, targets))
+            self._forget_flows(item for item in targets if item.mapping.protocol == "udp")
 
     def unpublish(self, ports: Iterable[PortTarget]) -> None:
-        """Take host ports back. Idempotent."""
-        for target in ports:
+        """Take host ports back, and end what goes through them. Idempotent."""
+        targets = tuple(ports)
+        for target in targets:
             name, element = _port_element(target)
             self._delete(name, [Element(element.key)])
+        self._forget_flows(targets)
 
     def restrict(self, egress: ContainerEgress) -> None:
         """Enforce a container's egress policy. Idempotent."""
@@ -169,6 +176,15 @@ class Firewall:
         batch = Batch(self.table)
         EgressChains(batch, egress).admit(addresses, timeout_s)
         self._commit_leniently(batch)
+
+    def cut(self, egress: ContainerEgress) -> None:
+        """Let a new policy decide about the connections that the container has already."""
+        try:
+            for address in egress.addresses:
+                conntrack.delete_from(self.nl, address)
+        except OSError:
+            # Before Linux 5.8: they go on.
+            return
 
     def watch(self) -> Netlink:
         """Return a socket that becomes readable when somebody deletes rules or tables."""
@@ -203,6 +219,20 @@ class Firewall:
                 self.ensure()
             else:
                 return
+
+    def _forget_flows(self, targets: Iterable[PortTarget]) -> None:
+        try:
+            for target in targets:
+                mapping = target.mapping
+                conntrack.delete_to_port(
+                    self.nl,
+                    socket.AF_INET6 if ":" in target.address else socket.AF_INET,
+                    PROTOCOL_NUMBERS[mapping.protocol],
+                    mapping.host_port,
+                )
+        except OSError:
+            # Before Linux 5.8: flows end by themselves, after minutes without a packet.
+            return
 
     def _delete(self, name: str, elements: list[Element]) -> None:
         batch = Batch(self.table)

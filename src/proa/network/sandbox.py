@@ -15,7 +15,7 @@ import msgspec
 
 from proa.errors import Exhausted, ProaError, from_os_error
 from proa.linux import netns
-from proa.linux.netlink import address, link, route
+from proa.linux.netlink import address, link, route, sockdiag
 from proa.linux.netlink.socket import Netlink
 from proa.network import ratelimit
 from proa.network.drivers import bridge, macvlan
@@ -120,16 +120,26 @@ class NetworkSandbox:
                 error, f"cannot limit the bandwidth of container {self._id[:12]}"
             ) from error
 
-    def close(self) -> None:
-        """Let go of the namespace; the kernel removes it once its processes are gone. Idempotent.
+    def close(self, *, shared: bool = False) -> None:
+        """Let go of the namespace; the kernel removes it once nobody uses it. Idempotent.
 
-        The host's interfaces that shape do not go by themselves; they are deleted here.
+        That takes the interfaces along. It is waited for nowhere, and an interface is deleted here
+        only if it would stay, with an address that others may get: while somebody shares the
+        namespace, or a connection of the dead waits for its last acknowledgements (minutes, if the
+        other side is gone). The host's interfaces that shape always stay.
+
+        Args:
+            shared: another container is in the namespace.
         """
         if self.netns_fd < 0:
             return
-        if self.rates.out_bytes:
-            for attachment in self.attachments:
-                bridge.unplug(self._host_netlink(), self._id, attachment.network)
+        try:
+            if shared or self.rates.out_bytes or self._lingers():
+                for attachment in self.attachments:
+                    self._remove(attachment)
+        except OSError:
+            # The namespace goes later then, and its interfaces with it.
+            pass
         self.forget()
 
     def forget(self) -> None:
@@ -142,6 +152,13 @@ class NetworkSandbox:
         self._host = self._inside = None
         os.close(self.netns_fd)
         self.netns_fd = -1
+
+    def _lingers(self) -> bool:
+        try:
+            return sockdiag.has_connections(self.netns_fd)
+        except OSError:
+            # A kernel without inet_diag: better slow than wrong.
+            return True
 
     def _configure(self, attachment: Attachment) -> None:
         network, interface = attachment.network, attachment.interface

@@ -131,7 +131,7 @@ class NetworkTable:
         Raises:
             Conflict: one is.
         """
-        with self._database.transaction():
+        with self._database.transaction(spare=True):
             active = [
                 item for item in self.endpoints_on(network_id) if item.address4 or item.address6
             ]
@@ -180,7 +180,7 @@ class NetworkTable:
 
     def disconnect(self, network_id: str, container_id: str) -> bool:
         """Take a container's place away; False when it had none."""
-        with self._database.transaction():
+        with self._database.transaction(spare=True):
             cursor = self._database.execute(
                 "DELETE FROM endpoints WHERE network_id = ? AND container_id = ?",
                 (network_id, container_id),
@@ -205,6 +205,15 @@ class NetworkTable:
             f"{_ENDPOINTS} WHERE e.network_id = ? ORDER BY c.name", (network_id,)
         )
         return [_record(row) for row in rows]
+
+    def is_shared(self, container_id: str) -> bool:
+        """Whether a living container is in this one's network (``--network container:``)."""
+        rows = self._database.query(
+            "SELECT 1 FROM containers WHERE status IN ('running', 'paused', 'restarting') "
+            "AND json_extract(config, '$.network_mode') = ? LIMIT 1",
+            (f"container:{container_id}",),
+        )
+        return bool(rows)
 
     def allocate(self, container_id: str, *, durable: bool = True) -> builtins.list[Endpoint]:
         """Give a container's endpoints the addresses that they lack; return all of them.

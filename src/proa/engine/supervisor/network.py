@@ -231,7 +231,8 @@ class ContainerNetwork:
             self._restore_timer.cancel()
             self._restore_timer = None
         if self._sandbox is not None:
-            self._sandbox.close()
+            shared = self._context.state.networks.is_shared(self._id)
+            self._sandbox.close(shared=shared)
             self._sandbox = None
 
     def close(self) -> None:
@@ -330,6 +331,8 @@ class ContainerNetwork:
                 firewall.unrestrict(self._egress)
             if egress is not None:
                 firewall.restrict(egress)
+                if self._sandbox is not None and self._sandbox.attachments:
+                    firewall.cut(egress)
             self._egress = egress
 
     def _endpoint_of(self, attachment: Attachment) -> Endpoint:
