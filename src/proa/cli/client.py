@@ -17,13 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PROXIED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+_INTERRUPTED = 130
 _IN_PROCESS = frozenset({"serve"})
 """Commands that live for long and belong to the caller's session."""
 
 
 def main() -> None:
     """Run the command line of this process and end it with the command's exit code."""
-    argv = sys.argv[1:]
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        _leave(_INTERRUPTED)
+
+
+def _run(argv: list[str]) -> None:
     if os.environ.get("PROA_ZYGOTE") == "0" or _IN_PROCESS.intersection(argv[:1]):
         _leave(_run_in_process(argv))
     payload = payload_of(argv)
