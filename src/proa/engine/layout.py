@@ -5,6 +5,7 @@ State root (``--root``, ``PROA_ROOT``; ``/var/lib/proa`` for root)::
     proa.db                    records (proa.engine.state)
     content/ snapshots/        images (proa.image)
     containers/<id>/           upper work, hosts hostname resolv.conf, log
+    berths/<name>/             directories of containers to come (proa.engine.berths)
     places/                    the lowest layer of every root: where mounts go
     volumes/<name>/_data
 
@@ -71,7 +72,9 @@ class Layout:
         Raises:
             ProaError: one cannot be made or entered; the message names it.
         """
-        for path in (self.root, self.containers, self.volumes, self.run, self.controls):
+        for path in (
+            self.root, self.containers, self.berths, self.volumes, self.run, self.controls,
+        ):  # fmt: skip
             try:
                 os.makedirs(path, mode=0o700, exist_ok=True)
             except OSError as error:
@@ -106,6 +109,11 @@ class Layout:
     def containers(self) -> str:
         """Directory of the containers' directories."""
         return f"{self.root}/containers"
+
+    @property
+    def berths(self) -> str:
+        """Directory of the directories that containers to come will have."""
+        return f"{self.root}/berths"
 
     @property
     def volumes(self) -> str:

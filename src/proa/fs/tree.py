@@ -51,9 +51,9 @@ def remove_tree(path: str, *, dir_fd: int | None = None, missing_ok: bool = True
     _rmdir(path, dir_fd)
 
 
-def empty_tree(path: str) -> None:
+def empty_tree(path: str, *, dir_fd: int | None = None) -> None:
     """Remove all below the directory ``path`` and keep the directory."""
-    fd = os.open(path, _DIRECTORY)
+    fd = os.open(path, _DIRECTORY, dir_fd=dir_fd)
     try:
         _empty(fd, fd, 0)
     finally:

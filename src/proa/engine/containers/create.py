@@ -6,7 +6,6 @@ a free lock and no record, which recovery removes.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import time
@@ -14,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proa.engine import attachments, volumes
+from proa.engine import attachments, berths, volumes
 from proa.engine.compose import files
 from proa.engine.compose.devices import compose_devices
 from proa.engine.compose.mounts import validate_mounts
@@ -24,20 +23,17 @@ from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig, EndpointConfig, Pull
 from proa.engine.containers.platform import check_platform
 from proa.engine.context import Context
+from proa.engine.ipc import host
 from proa.engine.logs.drivers import validate_log_config
 from proa.engine.model import ContainerRecord, ContainerState, EventRecord
 from proa.engine.names import generate_id
-from proa.errors import Forbidden, NotFound, ProaError, Unavailable, from_os_error
+from proa.errors import Forbidden, NotFound, ProaError, Unavailable
 from proa.fs import tree
 from proa.image.model import Image, Progress, silent
 from proa.network.egress import parse_egress
 from proa.network.model import Network
 from proa.oci.platform import matches, parse_platform
 from proa.runtime.security import userns
-
-_DIRECTORY_ATTEMPTS = 5
-
-_UPPER_MODE = 0o755
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -110,7 +106,7 @@ def prepare(
     container_id = generate_id()
     directory = context.layout.container(container_id)
     durable = not config.auto_remove
-    lock = _make_directory(context, directory)
+    lock = _take_directory(context, directory)
     new = ContainerRecord(
         id=container_id,
         name=name,
@@ -132,6 +128,14 @@ def prepare(
         os.close(lock)
         raise
     return Prepared(record, image, lock, (*warnings, *remarks))
+
+
+def _take_directory(context: Context, directory: str) -> int:
+    """Make and lock the container's directory; a worker has one ready."""
+    berth = host.current.take_berth() if host.current is not None else None
+    if berth is not None:
+        return berths.occupy(berth, directory)
+    return berths.make_directory(context.layout, directory)
 
 
 def _forget(context: Context, container_id: str) -> None:
@@ -273,36 +277,5 @@ def _copy_root_attributes(context: Context, image: Image, directory: str) -> Non
     upper = f"{directory}/upper"
     if (info.st_uid, info.st_gid) != (0, 0):
         os.chown(upper, info.st_uid, info.st_gid)
-    if stat.S_IMODE(info.st_mode) != _UPPER_MODE:
+    if stat.S_IMODE(info.st_mode) != berths.UPPER_MODE:
         os.chmod(upper, stat.S_IMODE(info.st_mode))
-
-
-def _make_directory(context: Context, directory: str) -> int:
-    """Make and lock the container's directory; return the lock.
-
-    A recovery that looks between the two takes the directory for what a crash left and removes it:
-    then it is made again.
-    """
-    for attempt in range(_DIRECTORY_ATTEMPTS):
-        try:
-            os.mkdir(directory, 0o700)
-            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            if attempt == _DIRECTORY_ATTEMPTS - 1:
-                raise from_os_error(error, f"cannot make {directory}") from error
-            context.layout.ensure()
-            continue
-        except OSError as error:
-            raise from_os_error(error, f"cannot make {directory}") from error
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.fstat(lock).st_nlink:
-            break
-        os.close(lock)
-    try:
-        for name in ("upper", "work"):
-            os.mkdir(name, _UPPER_MODE, dir_fd=lock)
-    except OSError as error:
-        tree.remove_tree(directory)
-        os.close(lock)
-        raise from_os_error(error, f"cannot make {directory}") from error
-    return lock

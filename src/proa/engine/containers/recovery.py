@@ -24,7 +24,7 @@ import time
 
 import msgspec
 
-from proa.engine import firewalling, volumes
+from proa.engine import berths, firewalling, volumes
 from proa.engine.compose.spec import cgroup_path
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord, ProcessIdentity
@@ -59,6 +59,7 @@ def recover_all(context: Context) -> list[ContainerRecord]:
     for name in _list(context.layout.containers):
         if is_id(name) and name not in known:
             _remove_orphan(context, name)
+    berths.remove_abandoned(context.layout)
     return lost
 
 

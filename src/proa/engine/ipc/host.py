@@ -14,6 +14,8 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
+from proa.engine.berths import Berth
+
 _CREDENTIALS = struct.Struct("iII")
 """struct ucred: pid, uid, gid (unix(7))."""
 
@@ -27,6 +29,12 @@ class Host(Protocol):
 
     def settle(self) -> None:
         """This worker's container is to be torn down after the answer: it may park again."""
+
+    def take_berth(self) -> Berth | None:
+        """Return the directory that was made ahead for a container, if there is one."""
+
+    def give_berth(self, berth: Berth) -> None:
+        """Keep a directory for the next container."""
 
     def defer(self, action: Callable[[], object]) -> None:
         """Run ``action`` once the client has its answer."""

@@ -24,11 +24,12 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from proa.engine import volumes
+from proa.engine import berths, volumes
 from proa.engine.compose.resources import compose_resources
 from proa.engine.compose.spec import compose_sandbox
 from proa.engine.config import ContainerUpdate
 from proa.engine.context import Context
+from proa.engine.ipc import host
 from proa.engine.logs.driver import LogWriter
 from proa.engine.logs.drivers import open_log_writer
 from proa.engine.logs.none import NullWriter
@@ -42,7 +43,6 @@ from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
 from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal, fit_terminal
 from proa.errors import Conflict, ProaError
-from proa.fs import tree
 from proa.image.model import Image
 from proa.oci.isolation import ExitStatus, Sandbox
 from proa.units import parse_signal
@@ -165,9 +165,21 @@ class Supervisor:
         self._log.close()
         if self._config.auto_remove:
             volumes.remove_anonymous(self._context, self._journal.record)
-            tree.remove_tree(self._context.layout.container(self._journal.record.id))
+            self._give_directory_back()
         self._loop.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+    def _give_directory_back(self) -> None:
+        layout = self._context.layout
+        berth = berths.vacate(layout, layout.container(self._journal.record.id), self._lock)
+        if berth is None:
+            return
+        self._lock = -1
+        if host.current is not None:
+            host.current.give_berth(berth)
+        else:
+            berths.discard(berth)
 
     # -- the clients' side (clients.Supervised) ----------------------------------------------------
 

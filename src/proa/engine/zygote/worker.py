@@ -20,7 +20,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from proa.engine import berths
 from proa.engine import context as contexts
+from proa.engine.berths import Berth
 from proa.engine.containers import run
 from proa.engine.containers.wake import wake_here
 from proa.engine.ipc import host, wire
@@ -65,10 +67,17 @@ class Worker:
         self._zygote = zygote
         self._deferred: list[Callable[[], object]] = []
         self._settled = False
+        self._berth: Berth | None = None
         self._environment = dict(os.environb)
 
     def run(self) -> int:
         """Park and serve until this process has become something else; return its exit code."""
+        try:
+            return self._run()
+        finally:
+            self._drop_berth()
+
+    def _run(self) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         context = contexts.get(self.layout)
@@ -79,6 +88,8 @@ class Worker:
                 return 0
             self._settled = False
             self._serve(context, *request)
+            if not self._settled:
+                self._drop_berth()
             for action in self._deferred:
                 action()
             if not self._settled:
@@ -95,6 +106,21 @@ class Worker:
         """This worker's container has come and gone: after the answer it may park again."""
         self._settled = True
 
+    def take_berth(self) -> Berth | None:
+        """Return the directory that was made ahead for a container, if there is one."""
+        berth, self._berth = self._berth, None
+        return berth
+
+    def give_berth(self, berth: Berth) -> None:
+        """Keep a directory for the next container."""
+        self._drop_berth()
+        self._berth = berth
+
+    def _drop_berth(self) -> None:
+        if self._berth is not None:
+            berths.discard(self._berth)
+            self._berth = None
+
     def _await_request(
         self, context: contexts.Context, listener: int, notify: int
     ) -> tuple[bytes, bytes, list[int]] | None:
@@ -110,7 +136,13 @@ class Worker:
             if os.getppid() != self._zygote.pid:
                 return None
             context.warm()
-            self.peer, _ = sock.accept()
+            if self._berth is None:
+                self._berth = berths.prepare(self.layout)
+            signal.signal(DISMISSAL, _leave)
+            try:
+                self.peer, _ = sock.accept()
+            except SystemExit:
+                return None
             signal.signal(DISMISSAL, signal.SIG_IGN)
             process.set_pdeathsig(0)
         host.current = self
@@ -239,6 +271,10 @@ class Worker:
         finally:
             signal.signal(signal.SIGIO, signal.SIG_IGN)
         return code
+
+
+def _leave(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
 
 
 def _check_peer(peer: socket.socket) -> None:
