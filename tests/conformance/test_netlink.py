@@ -9,11 +9,11 @@ import socket
 import pytest
 
 from proa.linux import netns
-from proa.linux.netlink import address, link, nftables, route, tc
+from proa.linux.netlink import address, conntrack, link, nftables, route, sockdiag, tc
 from proa.linux.netlink import nftexpressions as nft
 from proa.linux.netlink.nftables import Batch, Element
 from proa.linux.netlink.socket import NETLINK_NETFILTER, Netlink
-from tests.support.netns import host
+from tests.support.netns import connect, host
 
 pytestmark = pytest.mark.requires("root", "ip", "tc", "nft", "nsenter")
 
@@ -359,6 +359,67 @@ def test_foreign_chains_and_their_policies_are_seen():
             nftables.BaseChain(nftables.FAMILY_IPV4, "filter", "in", nftables.HOOK_INPUT, True),
             nftables.BaseChain(nftables.FAMILY_IPV4, "filter", "other", -1, False),
         ]
+
+
+@pytest.mark.parametrize(("first", "second"), [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")])
+def test_tracked_connections_are_forgotten_and_no_others(first, second):
+    family = socket.AF_INET6 if ":" in first else socket.AF_INET
+    with (
+        host() as machine,
+        host() as other,
+        Netlink(NETLINK_NETFILTER, machine.fd) as nl,
+    ):
+        connect(machine, "a0", other, "b0")
+        for who, text, name in ((machine, first, "a0"), (other, second, "b0")):
+            prefix = "64" if ":" in text else "24"
+            option = ("nodad",) if ":" in text else ()
+            who("ip", "addr", "add", f"{text}/{prefix}", "dev", name, *option)
+        machine("nft", "-f", "-", stdin=TRACK)
+
+        def send(*ports):
+            with netns.open_socket(other.fd, family, socket.SOCK_DGRAM) as peer:
+                peer.bind((second, 4000))
+                for port in ports:
+                    peer.sendto(b"x", (first, port))
+
+        def count():
+            return int(machine("cat", "/proc/sys/net/netfilter/nf_conntrack_count"))
+
+        send(53, 54)
+        before = count()
+        conntrack.delete_to_port(nl, family, 6, 53)
+        conntrack.delete_from(nl, first)
+        conntrack.delete_to(nl, second)
+        assert count() == before
+        conntrack.delete_to_port(nl, family, 17, 53)
+        assert count() == before - 1
+        conntrack.delete_from(nl, second)
+        assert count() == before - 2
+        send(53, 54)
+        conntrack.delete_to(nl, first)
+        assert count() == before - 2
+
+
+TRACK = """
+table inet t {
+  chain c { type filter hook input priority 0; ct state new accept; }
+}
+"""
+
+
+def test_connections_of_a_namespace_are_seen_until_they_are_over():
+    with host() as machine:
+        assert not sockdiag.has_connections(machine.fd)
+        with netns.open_socket(machine.fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.bind(("127.0.0.1", 7))
+            listener.listen()
+            assert not sockdiag.has_connections(machine.fd)
+            with netns.open_socket(machine.fd, socket.AF_INET, socket.SOCK_STREAM) as peer:
+                peer.connect(("127.0.0.1", 7))
+                assert sockdiag.has_connections(machine.fd)
+                listener.accept()[0].close()
+            # What is left waits for nothing but the time.
+            assert not sockdiag.has_connections(machine.fd)
 
 
 def test_notifications_can_be_filtered():

@@ -42,7 +42,6 @@ class Agent:
         self._modules = modules
         self._mux = Mux(port, protocol.FROM_HOST, self._on_frame)
         self._container = GuestContainer(self._mux)
-        self._volatile = False
         self._resolver: GuestResolver | None = None
 
     def greet(self) -> None:
@@ -107,8 +106,7 @@ class Agent:
                 container.sandbox.update(resources)
             case messages.Finish():
                 container.delete()
-                if not self._volatile:
-                    root.unmount_root()
+                root.unmount_root()
             case messages.Ping():
                 pass
         return None
@@ -116,7 +114,6 @@ class Agent:
     def _set_up(self, request: messages.SetUp) -> None:
         clock.set_clock(request.time_ns)
         clock.add_entropy(request.entropy)
-        self._volatile = request.volatile
         self._modules.load_drivers()
         network.raise_loopback()
         network.write_sysctls(request.sysctls)
@@ -125,6 +122,6 @@ class Agent:
             from proa.guest.resolver import GuestResolver
 
             self._resolver = GuestResolver(self._mux, request.resolver)
-        root.mount_root(self._modules, request.layers, volatile=request.volatile)
+        root.mount_root(self._modules, request.layers)
         root.mount_shares(self._modules, request.shares)
         root.save_files(request.files)

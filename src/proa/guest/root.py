@@ -25,13 +25,12 @@ _MS_NOATIME = 1024
 _FILESYSTEMS = ("erofs", "ext4")
 
 
-def mount_root(modules: Modules, layers: tuple[Extent, ...], *, volatile: bool) -> None:
+def mount_root(modules: Modules, layers: tuple[Extent, ...]) -> None:
     """Mount the overlay at :data:`ROOT`.
 
     Args:
         modules: the kernel's.
         layers: uppermost first.
-        volatile: the writable layer need not be on the disk at the end.
 
     Raises:
         ProaError: a disk is missing, or is no filesystem.
@@ -45,8 +44,6 @@ def mount_root(modules: Modules, layers: tuple[Extent, ...], *, volatile: bool) 
         for name in ("upper", "work"):
             os.makedirs(f"/disk/{name}", mode=0o755, exist_ok=True)
         options = f"lowerdir={':'.join(lowers)},upperdir=/disk/upper,workdir=/disk/work,userxattr"
-        if volatile:
-            options += ",volatile"
         os.makedirs(ROOT, exist_ok=True)
         api.mount("overlay", ROOT, "overlay", 0, options)
     except OSError as error:

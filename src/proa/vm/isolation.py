@@ -132,7 +132,7 @@ class _Creation:
         init = self._create(stdio, start=start)
         return VmSandbox(
             self._sandbox, client, qemu, self._cgroup, init, self._warnings,
-            parked=not start, volatile=self._volatile, release=self._release,
+            parked=not start, release=self._release,
         )  # fmt: skip
 
     def undo(self) -> None:
@@ -169,13 +169,13 @@ class _Creation:
         """Images of the layers, uppermost first."""
         root = self._sandbox.root
         if not isinstance(root, OverlayRoot):
-            return [disks.ensure_layer(self._root, root.path)]
+            return [disks.ensure_layer(self._sandbox.bundle, root.path)]
         directories = [f"{root.base}/{lower}" for lower in root.lowers]
         upper = f"{root.base}/{root.upper}"
         if self._has_entries(upper):
             # What was copied into the container before its first start lies above the image.
             directories.insert(0, upper)
-        return [disks.ensure_layer(self._root, directory) for directory in directories]
+        return [disks.ensure_layer(root.base, directory) for directory in directories]
 
     @staticmethod
     def _has_entries(directory: str) -> bool:
@@ -309,7 +309,6 @@ class _Creation:
             time_ns=time.time_ns(),
             entropy=os.urandom(_ENTROPY_BYTES),
             layers=tuple(extents),
-            volatile=self._volatile,
             files=self._plan.files,
             interfaces=tuple([card.interface for card in cards]),
             sysctls=self._plan.sysctls,

@@ -47,7 +47,6 @@ class VmSandbox:
         warnings: list[str],
         *,
         parked: bool,
-        volatile: bool,
         release: Callable[[], None],
     ) -> None:
         self._spec = spec
@@ -56,7 +55,6 @@ class VmSandbox:
         self._cgroup = cgroup
         self._init = init
         self._parked = parked
-        self._volatile = volatile
         self._release = release
         self._deleted = False
         self._last_number = INIT
@@ -149,12 +147,11 @@ class VmSandbox:
         if self._deleted:
             return
         self._deleted = True
-        if not self._volatile:
-            try:
-                self._client.request(messages.Finish(), _FINISH_TIMEOUT_S)
-            except ProaError:
-                # It is gone or hangs; what it had not written is lost, as by a power cut.
-                pass
+        try:
+            self._client.request(messages.Finish(), _FINISH_TIMEOUT_S)
+        except ProaError:
+            # It is gone or hangs; what it had not written is lost, as by a power cut.
+            pass
         self._qemu.close()
         self._client.close()
         self._init.wait()

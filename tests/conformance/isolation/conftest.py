@@ -10,11 +10,14 @@ import pytest
 from proa.oci.isolation import Isolation
 from proa.runtime import groups
 from proa.runtime.process import ProcessIsolation
+from proa.vm.isolation import VmIsolation
+from tests.support import kernels
 from tests.support.sandboxes import Boxes, make_root
 
 ISOLATIONS: dict[str, Callable[[], Isolation]] = {
     "process-native": lambda: ProcessIsolation(executor="native"),
     "process-portable": lambda: ProcessIsolation(executor="portable"),
+    "vm": lambda: VmIsolation(kernels.cached_root()),
 }
 """Another isolation joins the suite by a line here."""
 

@@ -83,8 +83,6 @@ class SetUp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         time_ns: the host's clock, nanoseconds since the epoch.
         entropy: for the guest's random pool.
         layers: uppermost first.
-        volatile: the writable layer need not outlive the machine.
-        readonly: there is no writable layer.
         shares: virtiofs tags to mount.
         files: made in the guest.
         interfaces: of the container; the loopback one is there.
@@ -95,7 +93,6 @@ class SetUp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     time_ns: int
     entropy: bytes
     layers: tuple[Extent, ...]
-    volatile: bool = False
     shares: tuple[str, ...] = ()
     files: tuple[InlineFile, ...] = ()
     interfaces: tuple[Interface, ...] = ()
