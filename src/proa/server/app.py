@@ -22,7 +22,7 @@ from proa.server.http.exchange import Exchange
 from proa.server.http.service import Service
 from proa.server.listening import Listener
 from proa.server.loop import ConnectionLoop, Idle
-from proa.server.metrics import Metrics
+from proa.server.memory import Memory
 from proa.server.routes.table import ROUTES
 from proa.server.routing import NEWEST, Router, format_version
 from proa.server.threads import Threads
@@ -55,8 +55,7 @@ class Server:
         self.service = Service(
             engine=engine,
             router=Router(ROUTES),
-            metrics=Metrics(),
-            stop_fd=self._stop_r,
+            memory=Memory(engine, self._stop_r),
             headers=HEADERS,
             local_names=_local_names(listeners),
         )
@@ -118,7 +117,7 @@ class Server:
         return raw
 
     def _submit(self, connection: Idle) -> None:
-        metrics = self.service.metrics
+        metrics = self.service.memory.metrics
         metrics.connections = self._loop.count
 
         def work() -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from proa.engine.facade import Engine
 from proa.server.errors import HttpError, bad_request
-from proa.server.metrics import Metrics
+from proa.server.memory import Memory
 
 T = TypeVar("T")
 
@@ -47,10 +47,6 @@ class Client(Protocol):
     @property
     def wants_upgrade(self) -> bool:
         """It said ``Connection: Upgrade``."""
-
-    @property
-    def metrics(self) -> Metrics:
-        """Counters of the server."""
 
 
 class Query:
@@ -141,10 +137,12 @@ class Call:
         headers: lower-case names; the last of several.
         body: of the request.
         client: who asked.
+        memory: what the server remembers between requests.
     """
 
     __slots__ = (
-        "body", "client", "engine", "headers", "method", "path", "query", "variables", "version",
+        "body", "client", "engine", "headers", "memory", "method", "path", "query", "variables",
+        "version",
     )  # fmt: skip
 
     def __init__(
@@ -159,6 +157,7 @@ class Call:
         headers: Mapping[str, str],
         body: Body,
         client: Client,
+        memory: Memory,
     ) -> None:
         self.engine = engine
         self.method = method
@@ -169,6 +168,7 @@ class Call:
         self.headers = headers
         self.body = body
         self.client = client
+        self.memory = memory
 
     def __getitem__(self, name: str) -> str:
         """Return a variable of the path."""

@@ -52,3 +52,12 @@ def bad_request(message: str) -> HttpError:
 def status_of(error: ProaError) -> int:
     """Return the HTTP status of an engine's error."""
     return STATUS_OF_KIND.get(error.kind, 500)
+
+
+def words_of(error: ProaError) -> str:
+    """Return what an engine's error says, with the words that scripts look for as Docker has them.
+
+    ``No such image: web`` is matched by many programs, letter for letter.
+    """
+    text = str(error)
+    return f"N{text[1:]}" if text.startswith("no such ") else text

@@ -58,11 +58,14 @@ class Hijack(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         serve: gets the blocking socket and what the client has sent already. The socket is closed
             when it returns.
+        close: gives back what the handler opened; called in any case, also when the client was gone
+            before :attr:`serve`.
         content_type: of the head; for clients that asked for an upgrade and for those that did not.
         head: a whole head instead of Docker's (a websocket's).
     """
 
     serve: Callable[[socket.socket, bytes], None]
+    close: Callable[[], None]
     content_type: str = RAW_STREAM
     head: bytes = b""
 

@@ -99,12 +99,22 @@ class ExecHandle:
         self._peer.close()
 
     def _start_with_pipes(self, process: Process, config: ExecConfig) -> None:
+        if config.detach:
+            self._start_with_nothing(process)
+            return
         ours, theirs = ContainerStdio.make_pipes(open_stdin=config.open_stdin)
         self.stdin_fd, self.stdout_fd, self.stderr_fd = ours.stdin, ours.stdout, ours.stderr
         try:
             self._start(process, (theirs.stdin, theirs.stdout, theirs.stderr))
         finally:
             _close(theirs)
+
+    def _start_with_nothing(self, process: Process) -> None:
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._start(process, (null, null, null))
+        finally:
+            os.close(null)
 
     def _start(self, process: Process, fds: tuple[int, ...]) -> int:
         """Ask the supervisor; return the terminal's master side, -1 if there is none."""

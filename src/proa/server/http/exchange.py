@@ -19,11 +19,10 @@ import h11
 from proa import log
 from proa.errors import ProaError
 from proa.server.call import Call, Query
-from proa.server.errors import ClientGone, HttpError, status_of
+from proa.server.errors import ClientGone, HttpError, status_of, words_of
 from proa.server.http import guard, limits
 from proa.server.http.body import RequestBody
 from proa.server.http.service import Service
-from proa.server.metrics import Metrics
 from proa.server.responses import (
     Answer,
     Hijack,
@@ -51,6 +50,7 @@ class Exchange:
         self._request: h11.Request | None = None
         self._head_sent = False
         self._close = False
+        self._refusal = ""
         self.status = 0
         self.hijacked = False
 
@@ -82,18 +82,13 @@ class Exchange:
         """Give a descriptor that is readable once the client hung up or the server stops."""
         with select.epoll() as watcher:
             watcher.register(self._sock.fileno(), select.EPOLLRDHUP)
-            watcher.register(self._service.stop_fd, select.EPOLLIN)
+            watcher.register(self._service.memory.stop_fd, select.EPOLLIN)
             yield watcher.fileno()
 
     @property
     def wants_upgrade(self) -> bool:
         """It said ``Connection: Upgrade``."""
         return self._header(b"upgrade") != ""
-
-    @property
-    def metrics(self) -> Metrics:
-        """Counters of the server."""
-        return self._service.metrics
 
     # Reading.
 
@@ -118,7 +113,7 @@ class Exchange:
             self._close = self._close or error.close
             return failure(error.status, error.message)
         except ProaError as error:
-            return failure(status_of(error), str(error))
+            return failure(status_of(error), words_of(error))
         except (ClientGone, h11.LocalProtocolError):
             raise
         except Exception as error:  # noqa: BLE001 - the last border before the client
@@ -141,6 +136,7 @@ class Exchange:
             headers={k.decode("latin-1"): v.decode("latin-1") for k, v in request.headers},
             body=RequestBody(self._receive_body),
             client=self,
+            memory=self._service.memory,
         )
         return match.route.handler(call)
 
@@ -186,6 +182,8 @@ class Exchange:
             self._hand_over(answer)
 
     def _respond_at_once(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self._refusal = answer.body.decode(errors="replace").strip()
         headers: RawHeaders = [*self._service.headers, *answer.headers]
         if answer.content_type:
             headers.append(("Content-Type", answer.content_type))
@@ -229,17 +227,23 @@ class Exchange:
         self._send(h11.EndOfMessage())
 
     def _hand_over(self, answer: Hijack) -> None:
+        try:
+            self._stream_raw(answer)
+        finally:
+            answer.close()
+
+    def _stream_raw(self, answer: Hijack) -> None:
         RequestBody(self._receive_body).drain()
         early = self._http.trailing_data[0]
         self._close = True
         self.hijacked = True
         self.status = 101 if answer.head or self.wants_upgrade else 200
         self._send_bytes(answer.head or self._encode_upgrade(answer))
-        self._service.metrics.count_hijack()
+        self._service.memory.metrics.count_hijack()
         try:
             answer.serve(self._sock, early)
         except (OSError, ProaError) as error:
-            log.debug("server.stream_ended", error=str(error))
+            log.info("server.stream_ended", error=str(error))
 
     def _encode_upgrade(self, answer: Hijack) -> bytes:
         """Return the head before raw bytes: h11 has no word for Docker's 200 without framing."""
@@ -286,7 +290,7 @@ class Exchange:
             self._close = self._close or error.close
             return failure(error.status, error.message)
         if isinstance(error, ProaError):
-            return failure(status_of(error), str(error))
+            return failure(status_of(error), words_of(error))
         return self._fail(error)
 
     def _fail(self, error: Exception) -> Response:
@@ -299,13 +303,14 @@ class Exchange:
     def _record(self, elapsed_s: float) -> None:
         request = self._request
         method = request.method.decode("ascii") if request is not None else "-"
-        self._service.metrics.count_request(method, self.status, elapsed_s)
+        self._service.memory.metrics.count_request(method, self.status, elapsed_s)
         log.info(
             "server.request",
             method=method,
             target=request.target.decode("latin-1") if request is not None else "-",
             status=self.status,
             ms=round(elapsed_s * 1000, 1),
+            **({"error": self._refusal} if self._refusal else {}),
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from proa.engine.facade import Engine
-from proa.server.metrics import Metrics
+from proa.server.memory import Memory
 from proa.server.routing import Router
 
 
@@ -13,7 +13,7 @@ class Service(msgspec.Struct):
     """The server as its connections see it.
 
     Attributes:
-        stop_fd: readable once the server stops.
+        memory: what is shared by all requests.
         headers: sent with every answer.
         local_names: further names of this server, for the check of Host.
         stopping: no connection is kept after its answer.
@@ -21,8 +21,7 @@ class Service(msgspec.Struct):
 
     engine: Engine
     router: Router
-    metrics: Metrics
-    stop_fd: int
+    memory: Memory
     headers: tuple[tuple[str, str], ...] = ()
     local_names: frozenset[str] = frozenset()
     stopping: bool = False

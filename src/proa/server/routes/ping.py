@@ -32,9 +32,11 @@ def version(call: Call) -> Answer:
 
 def metrics(call: Call) -> Answer:
     """``GET /metrics`` for Prometheus; Docker has it on an address of its own."""
-    states: Counter[str] = Counter(item.state.status for item in call.engine.containers.list(all=True))
+    states: Counter[str] = Counter(
+        item.state.status for item in call.engine.containers.list(all=True)
+    )
     return Response(
-        body=call.client.metrics.render(dict(states)).encode(),
+        body=call.memory.metrics.render(dict(states)).encode(),
         content_type="text/plain; version=0.0.4; charset=utf-8",
     )
 
