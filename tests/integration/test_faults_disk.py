@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -115,6 +116,24 @@ def sleeps(pid: object) -> bool:
         return file.read().strip() == "proa-keeper"
 
 
+def end_zygote(proa: Proa) -> None:
+    """Nobody has the database open after this but who is asked next."""
+    for pid in engines.processes(proa.run_dir):
+        if os.getsid(pid) == pid:
+            os.kill(pid, signal.SIGTERM)
+    await_true(
+        lambda: all(is_keeper(pid) for pid in engines.processes(proa.run_dir)), "the zygote's end"
+    )
+
+
+def is_keeper(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip() == "proa-keeper"
+    except OSError:
+        return True
+
+
 def await_true(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + AWAIT_S
     while not condition():
@@ -162,6 +181,35 @@ def test_nothing_can_be_made(
     disk.ok("load", "-q", "-i", str(tmp_path / "small.tar"))
 
 
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+@pytest.mark.parametrize("use_up", [fill, use_up_inodes])
+def test_what_gives_room_back_works(
+    disk: Proa, use_up: Callable[[Proa], list[str]], warm: bool
+) -> None:
+    for name in ("runs", "ends", "forced"):
+        disk.ok("run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "600")
+    disk.ok("create", "--name", "made", "--network", "none", "-v", "data:/data", "busybox")
+    disk.ok("tag", "busybox", "other:1")
+    if not warm:
+        for name in ("runs", "ends", "forced"):
+            await_true(lambda name=name: sleeps(state(disk, name)["Pid"]), "the sleep of all")
+        end_zygote(disk)
+    ballast = use_up(disk)
+    assert disk.ok("stop", "-t", "0", "runs") == "runs"
+    assert state(disk, "runs")["ExitCode"] == 137
+    assert disk.ok("kill", "ends") == "ends"
+    assert disk.ok("wait", "ends") == "137"
+    for name in ("runs", "ends", "made"):
+        assert disk.ok("rm", name) == name
+    assert disk.ok("rm", "-f", "forced") == "forced"
+    assert disk.ok("volume", "rm", "data") == "data"
+    assert "Untagged: other:1" in disk.ok("rmi", "other:1")
+    assert disk.ok("container", "prune", "-f").startswith("Total reclaimed space")
+    assert "Untagged: busybox" in disk.ok("rmi", "busybox")
+    assert disk.containers() == []
+    free(ballast)
+
+
 def test_a_container_that_fills_the_disk_lives_and_gives_it_back(disk: Proa) -> None:
     script = "dd if=/dev/zero of=/big bs=64k; dd if=/dev/zero of=/rest bs=1; echo full; sleep 600"
     disk.ok("run", "-d", "--name", "fills", "--network", "none", "busybox", "sh", "-c", script)
@@ -197,8 +245,22 @@ def test_ends_on_a_full_disk_are_told_when_there_is_room(disk: Proa) -> None:
     await_true(lambda: len(disk.containers()) == 1, "the removal")
 
 
+def test_an_exit_code_is_not_lost_on_a_full_disk(disk: Proa) -> None:
+    words = ("run", "-i", "--name", "near", "--network", "none", "busybox")
+    with disk.spawn(*words, "sh", "-c", "echo up; read word; exit 7") as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == b"up\n"
+        ballast = fill(disk)
+        assert client.communicate(b"go\n", timeout=AWAIT_S)[0] == b""
+        assert client.returncode == 7
+    assert state(disk, "near")["ExitCode"] == 7
+    free(ballast)
+
+
 def test_a_log_on_a_full_disk_tells_of_its_gap(disk: Proa) -> None:
-    script = "echo before; read word; for i in $(seq 9999); do echo lost; done; touch /dev/shm/said"
+    script = (
+        "echo before; read word; for i in $(seq 99999); do echo lost; done; touch /dev/shm/said"
+    )
     script += "; read word; echo end"
     disk.ok(
         "create", "-i", "--name", "talks", "--network", "none", "busybox",

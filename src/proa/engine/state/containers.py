@@ -95,7 +95,7 @@ class ContainerTable:
         """
         text = encode(state, f"container {container_id}")
         database = self._database
-        with database.transaction(durable=durable):
+        with database.transaction(durable=durable, spare=True):
             if expect is not None:
                 status = self._status(container_id)
                 if status not in expect:
@@ -156,7 +156,7 @@ class ContainerTable:
     ) -> bool:
         """Forget a container; False (and no events) when it was not there."""
         database = self._database
-        with database.transaction(durable=durable):
+        with database.transaction(durable=durable, spare=True):
             changed = database.execute(
                 "DELETE FROM containers WHERE id = ?", (container_id,)
             ).rowcount

@@ -5,6 +5,7 @@
     <root>/proa.db          the database, WAL mode; several processes of Proa have it open at once
     <root>/proa.db-wal,-shm SQLite's own; they stay when a process ends without closing
     <root>/proa.db-events   empty; touched after each commit that appended events
+    <root>/proa.db-reserve  room for the moment when the disk is full
 
 Rules, with the fact that forces each:
 
@@ -17,6 +18,9 @@ Rules, with the fact that forces each:
   (``NORMAL``) may be undone by a power cut, never by a crash of the process, and never torn.
 * A connection must not cross a fork: SQLite tracks its POSIX locks, which are per process, in
   memory. Before any ``os.fork`` the connection is closed; both sides open their own when needed.
+* On a full disk what gives room back (removals) and what must not be lost (ends) is still recorded:
+  log and database have blocks ahead of their content, and a transaction with ``spare=True`` gives
+  the reserve back first.
 * Lock order: the database's write lock is innermost. No other lock is taken and no container file
   is touched inside a transaction.
 """
@@ -44,6 +48,7 @@ from proa.errors import (
     Unavailable,
     from_os_error,
 )
+from proa.fs.reserve import Reserve, allocated_bytes, is_nearly_full, preallocate
 
 T = TypeVar("T")
 
@@ -53,6 +58,13 @@ _SHORTEST_PAUSE_S: Final = 0.0001
 _LONGEST_PAUSE_S: Final = 0.003
 # 1 MiB of log at most: opening after a crash reads it whole (0.3 ms), and checkpoints stay short.
 _CHECKPOINT_PAGES: Final = 256
+_LOG_BYTES: Final = 1280 * 1024
+"""Room of the log: up to a checkpoint, and beyond it for one that readers hold up."""
+_INDEX_BYTES: Final = 32 * 1024
+_AHEAD_BYTES: Final = 256 * 1024
+_RESERVE_BYTES: Final = 1024 * 1024
+_SCARCE_BYTES: Final = 128 * 1024
+"""With less room than this a transaction may fail."""
 
 _open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
@@ -78,6 +90,7 @@ class Database:
         self._depth = 0
         self._synchronous = ""
         self._lock = RLock()
+        self._reserve = Reserve(self.path + "-reserve", _RESERVE_BYTES)
         self._after_commit: list[Callable[[], None]] = []
         _open_databases.add(self)
 
@@ -116,7 +129,7 @@ class Database:
             raise self._translate(error) from error
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+    def transaction(self, *, durable: bool = True, spare: bool = False) -> Iterator[None]:
         """Hold the write lock; commit at the end, roll back when an exception passes.
 
         A transaction inside another joins it (and its durability).
@@ -124,6 +137,7 @@ class Database:
         Args:
             durable: on disk when it returns. False where a power cut may undo it: the state of
                 containers that are removed at their end.
+            spare: use the reserve when the disk is full.
 
         Raises:
             TimedOut: other processes kept the write lock for the whole busy timeout.
@@ -139,6 +153,8 @@ class Database:
                     self._depth -= 1
                 return
             connection = self._connect()
+            if spare:
+                self._make_room()
             self._begin(connection, "FULL" if durable else "NORMAL")
             self._depth = 1
             try:
@@ -188,9 +204,22 @@ class Database:
             # Only a fork that bypassed os.fork, or one inside a transaction, gets here.
             raise Internal(f"{self.path} was open when this process was forked")
         self._pid = os.getpid()
+        self._make_room()
         return self._retry(self._open)
 
+    def _make_room(self) -> None:
+        """On a full disk: give the reserve back, unless the log has its room already."""
+        has_room = not is_nearly_full(self.root, _SCARCE_BYTES)
+        if not has_room and allocated_bytes(self.path + "-wal") < _LOG_BYTES // 2:
+            self._reserve.release()
+
     def _open(self) -> sqlite3.Connection:
+        # Before the connection: SQLite's POSIX locks on these two files are lost when any other
+        # descriptor of them is closed, and the log is then removed under other processes.
+        if os.path.exists(self.path):
+            # SQLite writes a byte a page of it; a hole that cannot be filled is a SIGBUS.
+            preallocate(self.path + "-shm", _INDEX_BYTES)
+            preallocate(self.path, os.stat(self.path).st_size + _AHEAD_BYTES)
         try:
             connection = sqlite3.connect(
                 self.path, timeout=0, isolation_level=None, check_same_thread=False
@@ -212,7 +241,15 @@ class Database:
         if read_version(connection) != len(MIGRATIONS):
             self._create_or_migrate(connection)
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        # Its other place would be a directory on a disk that may be full.
+        connection.execute("PRAGMA temp_store = MEMORY")
         self._synchronous = ""
+        self._keep_room()
+
+    def _keep_room(self) -> None:
+        self._reserve.ensure()
+        scarce = is_nearly_full(self.root, _LOG_BYTES)
+        preallocate(self.path + "-wal", _LOG_BYTES // 2 if scarce else _LOG_BYTES)
 
     def _create_or_migrate(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -275,7 +312,8 @@ class Database:
         primary = code & 0xFF
         detail = str(error).lower()
         if primary == sqlite3.SQLITE_FULL or (
-            primary == sqlite3.SQLITE_IOERR and _is_full(self.root)
+            primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+            and is_nearly_full(self.root, _SCARCE_BYTES)
         ):
             return Exhausted(
                 f"cannot write {self.path}: no space left on device",
@@ -310,14 +348,6 @@ def _is_busy(error: sqlite3.Error) -> bool:
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
     )
-
-
-def _is_full(path: str) -> bool:
-    try:
-        space = os.statvfs(path)
-    except OSError:
-        return False
-    return space.f_bavail == 0 or (space.f_files > 0 and space.f_favail == 0)
 
 
 def _before_fork() -> None:

@@ -38,7 +38,7 @@ class EventTable:
 
     def append(self, *events: EventRecord, durable: bool = True) -> None:
         """Append events (their ``sequence`` is ignored) in one transaction."""
-        with self._database.transaction(durable=durable):
+        with self._database.transaction(durable=durable, spare=True):
             for event in events:
                 self.append_inside(event)
 

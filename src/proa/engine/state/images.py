@@ -42,7 +42,7 @@ class ImageNameTable:
 
     def remove(self, reference: str) -> bool:
         """Forget a name; False when it was not there."""
-        with self._database.transaction():
+        with self._database.transaction(spare=True):
             cursor = self._database.execute(
                 "DELETE FROM image_names WHERE reference = ?", (reference,)
             )

@@ -92,7 +92,7 @@ class VolumeTable:
 
     def delete(self, name: str) -> bool:
         """Forget a volume; False when it was not there."""
-        with self._database.transaction():
+        with self._database.transaction(spare=True):
             cursor = self._database.execute("DELETE FROM volumes WHERE name = ?", (name,))
         return cursor.rowcount > 0
 

@@ -42,7 +42,7 @@ from proa.engine.supervisor.restart import RestartClock
 from proa.engine.supervisor.stdio import NO_STDIO, ContainerStdio
 from proa.engine.supervisor.streams import Attachment
 from proa.engine.supervisor.terminal import ClientTerminal, fit_terminal
-from proa.errors import Conflict, ProaError
+from proa.errors import Conflict, Exhausted, ProaError
 from proa.image.model import Image
 from proa.oci.isolation import ExitStatus, Sandbox
 from proa.units import parse_signal
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from proa.engine.supervisor.health import HealthMonitor
 
 DEFAULT_STOP_TIMEOUT_S = 10.0
+
+FULL_DISK_PAUSE_S = 1.0
 
 BRIEF_S = 0.001
 """How long a container that leaves nothing may run before anybody is told."""
@@ -447,13 +449,19 @@ class Supervisor:
             self._loop.stop()
 
     def _finish(self, end: ExitStatus) -> None:
-        self._network.release()
-        self._journal.ended(
-            end,
-            self._restart.count,
-            stopped_by_user=self._stopped_by_user,
-            restarting=False,
-        )
+        try:
+            self._network.release()
+            self._journal.ended(
+                end,
+                self._restart.count,
+                stopped_by_user=self._stopped_by_user,
+                restarting=False,
+            )
+        except Exhausted:
+            # Whoever waits is told; the record follows as soon as the disk has room for it.
+            self._clients.tell_end(end.code)
+            self._loop.call_later(FULL_DISK_PAUSE_S, lambda: self._finish(end))
+            return
         self._clients.tell_end(end.code)
         self.stdio.close()
         self._loop.stop()
