@@ -27,8 +27,9 @@ from proa.vm.agent import messages, protocol
 from proa.vm.agent.client import AgentClient
 from proa.vm.agent.messages import Extent
 from proa.vm.agent.processes import VmProcess
-from proa.vm.guestspec import plan_guest
+from proa.vm.guestspec import TREE_TAG, plan_guest
 from proa.vm.qemu.machine import Disk, File, Inherited, KernelBoot, Machine, Port, Tap
+from proa.vm.qemu.machine import Share as QemuShare
 from proa.vm.sandbox import INIT, VmSandbox, make_killer, open_streams
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from proa.vm.kernel.store import Kernel
     from proa.vm.nic import GuestNetwork
     from proa.vm.qemu.process import Qemu
+    from proa.vm.shares import SharedTree
 
 OnNetwork = Callable[[int], None]
 
@@ -104,6 +106,7 @@ class _Creation:
         self._client: AgentClient | None = None
         self._init: VmProcess | None = None
         self._network: GuestNetwork | None = None
+        self._shares: SharedTree | None = None
         linux = sandbox.spec.linux
         assert linux is not None
         self._linux = linux
@@ -139,6 +142,8 @@ class _Creation:
         """Remove what was made."""
         if self._qemu is not None:
             self._qemu.close()
+        if self._shares is not None:
+            self._shares.close()
         if self._client is not None:
             self._client.close()
         if self._init is not None:
@@ -150,6 +155,8 @@ class _Creation:
 
     def _release(self) -> None:
         """What is left of the machine when its container is deleted."""
+        if self._shares is not None:
+            self._shares.close()
         if self._network is not None:
             self._network.close()
 
@@ -213,9 +220,13 @@ class _Creation:
         disks.ensure_writable(self._root, path)
         ours, theirs = socket.socketpair()
         try:
-            machine = self._machine(kernel, acceleration, layers, path, theirs.fileno())
             join = _join_fds(self._cgroup)
             try:
+                if self._plan.shares:
+                    from proa.vm.shares import SharedTree
+
+                    self._shares = SharedTree(self._plan.shares, os.path.dirname(path), join)
+                machine = self._machine(kernel, acceleration, layers, path, theirs.fileno())
                 self._qemu = spawn(
                     build_command(machine),
                     Confinement(
@@ -224,6 +235,8 @@ class _Creation:
                 )
             finally:
                 _close_joined(self._cgroup, join)
+                if self._shares is not None:
+                    self._shares.peer.close()
             ask = None
             if self._network is not None:
                 from proa.vm.resolver import ResolverRelay
@@ -250,6 +263,9 @@ class _Creation:
 
         resources = self._linux.resources
         cards = self._network.cards if self._network is not None else []
+        shares: tuple[QemuShare, ...] = ()
+        if self._shares is not None:
+            shares = (QemuShare(tag=TREE_TAG, socket=Inherited(self._shares.peer.fileno())),)
         board = "microvm" if kernel.vmlinux else "q35"
         machine = Machine(
             name=f"proa-{self._sandbox.id[:12]}",
@@ -274,6 +290,8 @@ class _Creation:
                     throttle=sizing.throttle(resources),
                 ),
             ),
+            shares=shares,
+            memory_shared=bool(shares),
             networks=tuple(
                 [Tap(fd=Inherited(card.tap_fd), mac=card.interface.mac) for card in cards]
             ),
@@ -312,6 +330,7 @@ class _Creation:
             files=self._plan.files,
             interfaces=tuple([card.interface for card in cards]),
             sysctls=self._plan.sysctls,
+            shares=(TREE_TAG,) if self._shares is not None else (),
             resolver=RESOLVER_ADDRESS if cards else "",
         )
 

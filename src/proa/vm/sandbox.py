@@ -156,9 +156,9 @@ class VmSandbox:
         self._client.close()
         self._init.wait()
         self._init.close()
+        self._release()
         if self._cgroup is not None:
             self._cgroup.delete()
-        self._release()
 
     def _linux_resources(self) -> LinuxResources:
         linux = self._spec.spec.linux

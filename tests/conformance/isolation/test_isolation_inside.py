@@ -20,6 +20,7 @@ from proa.oci.spec import (
 )
 from proa.runtime import defaults
 from proa.runtime.security.capabilities import DEFAULT
+from proa.vm.isolation import VmIsolation
 from tests.support.sandboxes import Boxes, Pipes, make_process, make_spec, status_of, wait
 
 pytestmark = pytest.mark.requires("root", "userns", "idmap", "overlay", "busybox", "seccomp")
@@ -201,6 +202,8 @@ def test_sysctls_of_its_namespaces(boxes: Boxes) -> None:
 def test_clocks_of_its_time_namespace(boxes: Boxes) -> None:
     offsets = {"boottime": LinuxTimeOffset(secs=1_000_000)}
     spec = make_spec(make_process("cat", "/proc/uptime"), time_offsets=offsets)
+    if isinstance(boxes.isolation, VmIsolation):
+        pytest.skip("the guest's kernel enters a time namespace in a fork only (before Linux 6.2)")
     own = float(Path("/proc/uptime").read_text().split()[0])
     inside = float(boxes.run(spec).out.split()[0])
     assert 999_000 < inside - own < 1_001_000
