@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def du(*paths: str) -> int:
 
 
 def du_store(box: Proa) -> int:
-    return du(*(f"{box.root}/{name}" for name in STORE))
+    paths = [f"{box.root}/{name}" for name in STORE]
+    return du(*(path for path in paths if os.path.exists(path)))
 
 
 def load(box: Proa, tmp_path: Path, name: str, tars: list[bytes]) -> None:
@@ -176,3 +178,38 @@ class TestPrune:
         assert box.containers() == []
         assert box.ok("volume", "ls", "-q") == "named"
         assert box.ok("images", "--format", "{{.Repository}}") == "busybox"
+
+
+def test_a_killed_load_leaves_nothing_that_the_next_does_not_remove(
+    fresh_proa: Proa, tmp_path: Path
+) -> None:
+    """The archive's pipe stands still when the loader is in the middle of a blob."""
+    archive = docker_archive([LayerBuilder().file("big", os.urandom(40_000_000)).tar()], ["big:1"])
+    with fresh_proa.spawn("load") as loading:
+        assert loading.stdin is not None
+        loading.stdin.write(archive[:30_000_000])
+        loading.stdin.flush()
+        ours = (os.getpid(), loading.pid)  # the command line; the worker dies before it notices
+        (worker,) = [pid for pid in readers_of(loading.stdin.fileno()) if pid not in ours]
+        os.kill(worker, signal.SIGKILL)
+        loading.stdin.close()
+        loading.wait(timeout=20)
+    assert os.listdir(f"{fresh_proa.root}/content/ingest") != []
+    load(fresh_proa, tmp_path, "small:1", [FIRST])
+    assert du_store(fresh_proa) < 3_000_000
+    assert os.listdir(f"{fresh_proa.root}/content/ingest") == []
+    assert os.listdir(f"{fresh_proa.root}/snapshots/staging") == []
+
+
+def readers_of(write_fd: int) -> list[int]:
+    """Return who has the other end of a pipe open."""
+    pipe = os.readlink(f"/proc/self/fd/{write_fd}")
+    found = []
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            fds = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        if pipe in fds:
+            found.append(pid)
+    return found

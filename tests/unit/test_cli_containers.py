@@ -58,7 +58,11 @@ class TestRun:
 
     @pytest.mark.parametrize(
         ("words", "policy"),
-        [(("--pull", "always"), "always"), (("--platform", "linux/arm64"), "missing")],
+        [
+            (("--pull", "always"), "always"),
+            (("--policy", "always"), "always"),
+            (("--platform", "linux/arm64"), "missing"),
+        ],
     )
     def test_what_has_to_be_asked_for_first(self, words: tuple[str, ...], policy: str) -> None:
         ended = proa("run", *words, "img", containers__run=outcome())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from proa.errors import Conflict, NotFound
@@ -63,9 +64,16 @@ class TestLs:
         )
 
     def test_digests(self) -> None:
-        header, row, *_ = proa("images", "--digests", images__list=IMAGES).stdout.splitlines()
+        """Each name has its own repository's: what came from elsewhere has another, or none."""
+        here, there = "sha256:" + "d" * 64, "sha256:" + "e" * 64
+        pulled = msgspec.structs.replace(
+            DEBIAN,
+            references=("docker.io/library/debian:12", "quay.io/a:1", "quay.io/b:1"),
+            repo_digests=(f"docker.io/library/debian@{here}", f"quay.io/a@{there}"),
+        )
+        header, *rows = proa("images", "--digests", images__list=[pulled]).stdout.splitlines()
         assert header.split() == ["REPOSITORY", "TAG", "DIGEST", "IMAGE", "ID", "CREATED", "SIZE"]
-        assert row.split()[2] == "sha256:" + "f" * 64
+        assert [row.split()[2] for row in rows] == [here, there, "<none>"]
 
     def test_quiet_shows_each_image_once(self) -> None:
         ended = proa("images", "-q", images__list=IMAGES)

@@ -231,6 +231,28 @@ class TestRemove:
             + [f"snapshots/{layer.chain_id[7:]}" for layer in image.layers]
         )
 
+    def test_the_next_load_removes_what_a_killed_one_staged(
+        self, store: ImageStore, image: Image, tmp_path: Path
+    ) -> None:
+        staged = Path(f"{store.root}/snapshots/staging/{'0' * 64}/fs")
+        random = Path(f"{store.root}/content/ingest/{'1' * 32}")
+        resumable = Path(f"{store.root}/content/ingest/sha256-{'2' * 64}")
+
+        def leave() -> None:
+            staged.mkdir(parents=True)
+            random.write_bytes(b"half")
+            resumable.write_bytes(b"half")
+
+        leave()
+        with store.lease():  # somebody is at it: what is staged may be theirs
+            load_layers(store, [OTHER], str(tmp_path / "a"), "app:2")
+        assert staged.exists()
+        assert random.exists()
+        load_layers(store, [OTHER], str(tmp_path / "a"), "app:2")
+        assert not staged.parent.exists()
+        assert not random.exists()
+        assert resumable.exists()
+
     def _blobs(self, image: Image) -> list[str]:
         return [image.id, image.manifest_digest, *(layer.blob.digest for layer in image.layers)]
 

@@ -73,9 +73,24 @@ def collect(
             freed += content.remove(blob)
     if measured:
         freed += sum(map(allocated_bytes, snapshots.staged_paths()))
-    snapshots.remove_garbage()
-    freed += _remove_ingests(content, _RESUMABLE_S if resumable else 0)
+    freed += sweep_staged(content, snapshots, resumable=resumable)
     return removed, freed
+
+
+def sweep_staged(content: ContentStore, snapshots: Snapshots, *, resumable: bool = True) -> int:
+    """Remove layers and blobs that were being made when their makers were killed.
+
+    Under the store's exclusive lock, so nobody makes any now.
+
+    Args:
+        content, snapshots: what is swept.
+        resumable: keep what interrupted pulls of the last day can go on from.
+
+    Returns:
+        The bytes of the blobs.
+    """
+    snapshots.remove_garbage()
+    return _remove_ingests(content, _RESUMABLE_S if resumable else 0)
 
 
 def mark(

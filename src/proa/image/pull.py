@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from proa.errors import Invalid, NotFound, Unavailable, Unsupported
 from proa.image.fetch import RemoteLayers, fetch_document, put_document
 from proa.image.model import Image, Progress, silent
@@ -81,6 +83,9 @@ def pull_all_tags(
 ) -> list[Image]:
     """Pull every tag of a repository; tags without an image for the platform are passed over.
 
+    Returns:
+        An image for each tag; that tag is its only reference here, whatever else names it.
+
     Raises:
         Invalid: ``name`` has a tag or a digest.
         Unsupported: no tag has an image for the platform.
@@ -97,7 +102,8 @@ def pull_all_tags(
         one = parse_reference(f"{reference.repository}:{tag}")
         try:
             with store.making(_RESUMABLE):
-                images.append(_pull(store, repository, one, wanted, progress))
+                image = _pull(store, repository, one, wanted, progress)
+                images.append(msgspec.structs.replace(image, references=(str(one),)))
         except Unsupported as error:
             refused = error
     if not images and refused:

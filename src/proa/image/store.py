@@ -380,9 +380,12 @@ class ImageStore:
     def making(self, resumable: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
         """Hold a lease while content is made; afterwards collect what turned out to be useless.
 
+        What earlier makers had staged when they were killed is removed first.
+
         Args:
             resumable: failures after which the content is left, for another attempt to go on from.
         """
+        self._sweep_if_idle()
         try:
             with self.lease():
                 yield
@@ -391,6 +394,16 @@ class ImageStore:
         except BaseException:
             self._collect_if_idle()
             raise
+
+    def _sweep_if_idle(self) -> None:
+        """Remove what makers that were killed had staged, unless somebody makes images now."""
+        from proa.image.gc import sweep_staged
+
+        with Border(f"cannot remove unused content of {self.root}"):
+            held = lock.try_acquire(self._lock_path())
+            if held:
+                with held:
+                    sweep_staged(self.content, self.snapshots)
 
     def _collect_if_idle(self) -> None:
         """Collect right away unless somebody uses the store; never fails, the next one will."""

@@ -87,6 +87,15 @@ def _entries(image: Image) -> list[Named]:
     return names or [Named(image, None)]
 
 
+def _digest(entry: Named) -> str:
+    """The digest under which the name's repository has the image, if it came or went there."""
+    if entry.name is None:
+        return _NONE
+    prefix = f"{entry.name.repository}@"
+    digests = [name.removeprefix(prefix) for name in entry.image.repo_digests]
+    return next((text for text in reversed(digests) if "@" not in text), _NONE)
+
+
 def _row(entry: Named, now_ns: int, *, full: bool) -> Row:
     image, reference = entry.image, entry.name
     size = units.format_size(image.size_bytes)
@@ -94,7 +103,7 @@ def _row(entry: Named, now_ns: int, *, full: bool) -> Row:
         "ID": str(image.id) if full else short_id(str(image.id)),
         "Repository": reference.familiar_repository if reference else _NONE,
         "Tag": (reference.tag if reference else "") or _NONE,
-        "Digest": str(image.manifest_digest),
+        "Digest": _digest(entry),
         "CreatedSince": since(image.created_at_ns, now_ns),
         "CreatedAt": created_at(image.created_at_ns),
         "Size": size,

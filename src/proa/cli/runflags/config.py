@@ -100,12 +100,12 @@ def config_from(options: Options, io: IO) -> ContainerConfig:  # long: one line 
 
 
 def pull_policy(options: Options) -> Pull:
-    """The word of ``--pull``.
+    """The word of ``--pull``, or of ``--policy``.
 
     Raises:
         UsageError: another word than always, missing and never.
     """
-    word = options[t.PULL]
+    word = options[t.POLICY if options.is_given(t.POLICY) else t.PULL]
     if word not in ("always", "missing", "never"):
         raise UsageError(
             f'invalid pull option: \'{word}\': must be one of "always", "missing" or "never"'

@@ -39,6 +39,14 @@ _KINDS: dict[int, type[ProaError]] = {
     507: Exhausted,
 }
 
+_MEANINGS = {
+    401: "authentication is required",
+    403: "access is denied",
+    404: "there is no such thing",
+    429: "too many requests",
+}
+"""Said where the registry has no words of its own."""
+
 
 class _Error(msgspec.Struct, frozen=True):
     code: str = ""
@@ -102,4 +110,5 @@ def error_of(answer: Answer, doing: str, registry: str) -> ProaError:
         hint = "check the name and the tag; a private repository needs proa login first"
     elif status == 429:
         hint = "the registry limits requests: wait, or log in for a higher limit"
-    return kind(f"{doing}: {words or 'the registry answered'} (status {status})", hint)
+    said = words or _MEANINGS.get(status, "the registry gave no reason")
+    return kind(f"{doing}: {said} (status {status})", hint)
