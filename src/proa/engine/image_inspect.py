@@ -31,7 +31,7 @@ def inspect_image(image: Image, root: str, *, last_tagged_at_ns: int = 0) -> Doc
         "RepoDigests": [familiar_name(name) for name in image.repo_digests],
         "Parent": "",
         "Comment": config.history[-1].comment if config.history else "",
-        "Created": format_rfc3339_ns(image.created_at_ns) if image.created_at_ns else "",
+        "Created": format_rfc3339_ns(image.created_at_ns),
         "DockerVersion": "",
         "Author": config.author,
         "Config": _encode_defaults(image),

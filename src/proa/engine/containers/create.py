@@ -21,11 +21,12 @@ from proa.engine.compose.ports import wanted_ports
 from proa.engine.compose.process import resolve_command
 from proa.engine.compose.resources import compose_resources
 from proa.engine.config import ContainerConfig, EndpointConfig, Pull
+from proa.engine.containerevents import container_event
 from proa.engine.containers.platform import check_platform
 from proa.engine.context import Context
 from proa.engine.ipc import host
 from proa.engine.logs.drivers import validate_log_config
-from proa.engine.model import ContainerRecord, ContainerState, EventRecord
+from proa.engine.model import ContainerRecord, ContainerState
 from proa.engine.names import generate_id
 from proa.errors import Forbidden, NotFound, ProaError, Unavailable
 from proa.fs import tree
@@ -155,14 +156,7 @@ def _insert(
     durable: bool,
 ) -> ContainerRecord:
     """Record the container and its places on networks, all or nothing."""
-    event = EventRecord(
-        sequence=0,
-        time_ns=time.time_ns(),
-        type="container",
-        action="create",
-        actor_id=new.id,
-        attributes={"image": new.config.image},
-    )
+    event = container_event(new, "create")
     with context.state.transaction(durable=durable):
         record = context.state.containers.insert(new, [event], durable=durable)
         for network, wish in places:

@@ -15,10 +15,11 @@ from functools import partial
 from typing import TypeVar
 
 from proa.engine import volumes
+from proa.engine.containerevents import container_event
 from proa.engine.containers.recovery import recover_container
 from proa.engine.context import Context
 from proa.engine.ipc import control, host, wire
-from proa.engine.model import ContainerRecord, EventRecord
+from proa.engine.model import ContainerRecord
 from proa.engine.names import validate_name
 from proa.errors import Conflict, Invalid, NotFound, TimedOut, Unavailable
 from proa.fs import tree
@@ -147,10 +148,7 @@ def rename(context: Context, reference: str, name: str) -> None:
     validate_name(name)
     if ask_if_alive(context, record, wire.Rename(name=name)):
         return
-    event = EventRecord(
-        sequence=0, time_ns=time.time_ns(), type="container", action="rename", actor_id=record.id,
-        attributes={"image": record.config.image, "name": name, "oldName": record.name},
-    )  # fmt: skip
+    event = container_event(record, "rename", {"name": name, "oldName": record.name})
     context.state.containers.rename(record.id, name, [event])
 
 
@@ -212,15 +210,7 @@ def _remove_stopped(context: Context, record: ContainerRecord) -> None:
             return
         if current.state.status in _ALIVE:
             raise _started_again(record)
-        event = EventRecord(
-            sequence=0,
-            time_ns=time.time_ns(),
-            type="container",
-            action="destroy",
-            actor_id=record.id,
-            attributes={"image": record.config.image, "name": record.name},
-        )
-        context.state.containers.delete(record.id, [event])
+        context.state.containers.delete(record.id, [container_event(record, "destroy")])
         worker = host.current
         if worker is not None and worker.peer is not None:
             # Nobody has to wait for it; whatever happens to this process, what is left in a

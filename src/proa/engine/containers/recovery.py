@@ -26,8 +26,9 @@ import msgspec
 
 from proa.engine import berths, firewalling, volumes
 from proa.engine.compose.spec import cgroup_path
+from proa.engine.containerevents import container_event
 from proa.engine.context import Context
-from proa.engine.model import ContainerRecord, EventRecord, ProcessIdentity
+from proa.engine.model import ContainerRecord, ProcessIdentity
 from proa.engine.names import is_id
 from proa.errors import ProaError
 from proa.fs import tree
@@ -134,16 +135,7 @@ def _clear_remains(context: Context, record: ContainerRecord) -> None:
 
 
 def _record_loss(context: Context, record: ContainerRecord) -> ContainerRecord | None:
-    event = EventRecord(
-        sequence=0,
-        time_ns=time.time_ns(),
-        type="container",
-        action="die",
-        actor_id=record.id,
-        attributes={
-            "exitCode": str(LOST_EXIT_CODE), "image": record.config.image, "name": record.name,
-        },
-    )  # fmt: skip
+    event = container_event(record, "die", {"exitCode": str(LOST_EXIT_CODE)})
     if record.config.auto_remove or record.state.status == "removing":
         gone = msgspec.structs.replace(event, action="destroy")
         context.state.containers.delete(record.id, [event, gone])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from proa.engine.config import ContainerConfig
+from proa.engine.containerevents import container_event
 from proa.engine.context import Context
 from proa.engine.model import (
     ContainerRecord,
@@ -154,15 +155,7 @@ class Journal:
         self.record = msgspec.structs.replace(self.record, state=state)
 
     def _event(self, action: str, attributes: dict[str, str]) -> EventRecord:
-        record = self.record
-        return EventRecord(
-            sequence=0,
-            time_ns=time.time_ns(),
-            type="container",
-            action=action,
-            actor_id=record.id,
-            attributes={"image": record.config.image, "name": record.name, **attributes},
-        )
+        return container_event(self.record, action, attributes)
 
 
 def starting_state() -> ContainerState:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import time
 from collections.abc import Callable, Sequence
 
 from proa.engine.config import ContainerConfig
+from proa.engine.containerevents import container_event
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord
 from proa.linux.netlink.nflog import LoggedPacket
@@ -98,8 +98,6 @@ def denied_event(record: ContainerRecord, logged: LoggedPacket) -> EventRecord |
     else:
         return None
     attributes = {
-        "image": record.config.image,
-        "name": record.name,
         "destination": str(ipaddress.ip_address(destination)),
         "protocol": _PROTOCOLS.get(protocol, str(protocol)),
     }
@@ -107,7 +105,4 @@ def denied_event(record: ContainerRecord, logged: LoggedPacket) -> EventRecord |
         attributes["port"] = str(int.from_bytes(transport[2:4], "big"))
     if logged.prefix == FORGED:
         attributes["forged_source"] = str(ipaddress.ip_address(source))
-    return EventRecord(
-        sequence=0, time_ns=time.time_ns(), type="container", action="egress_denied",
-        actor_id=record.id, attributes=attributes,
-    )  # fmt: skip
+    return container_event(record, "egress_denied", attributes)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
 
+from proa.engine.containerevents import container_event
 from proa.engine.containers import lifecycle
 from proa.engine.containers.archive.changes import made_places
 from proa.engine.containers.inspect import merge_environment
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
-from proa.engine.model import ContainerRecord, EventRecord
+from proa.engine.model import ContainerRecord
 from proa.errors import Conflict, NotFound
 from proa.image.changes import apply_changes
 from proa.image.commit import CommitOptions
@@ -64,11 +64,7 @@ def commit(
         image = context.images.make(
             lambda: commit_image(context.images.content, parent, changed, options), name
         )
-    event = EventRecord(
-        sequence=0, time_ns=time.time_ns(), type="container", action="commit", actor_id=record.id,
-        attributes={"image": record.config.image, "imageID": image.id, "name": record.name},
-    )  # fmt: skip
-    context.state.events.append(event)
+    context.state.events.append(container_event(record, "commit", {"imageID": image.id}))
     return image
 
 
