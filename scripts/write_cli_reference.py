@@ -103,5 +103,6 @@ def _not_built() -> str:
 
 
 if __name__ == "__main__":
+    text = reference()  # before the file is opened: a command that fails must not empty it
     with open(PATH, "w", encoding="utf-8") as file:
-        file.write(reference())
+        file.write(text)
