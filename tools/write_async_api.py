@@ -24,6 +24,7 @@ CLASSES = {
     "Networks": "proa/engine/networks.py",
     "Volumes": "proa/engine/volumes.py",
     "Events": "proa/engine/events.py",
+    "Vms": "proa/engine/vms/api.py",
     "System": "proa/engine/system.py",
     "Engine": "proa/engine/facade.py",
 }

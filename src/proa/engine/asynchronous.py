@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from proa.engine.registries import Registries
     from proa.engine.state import Endpoint, VolumeRecord
     from proa.engine.system import Architectures, EmulatorList, System
-    from proa.engine.volumes import Names, VolumeList, Volumes
+    from proa.engine.vmmodel import VmConfig, VmRecord
+    from proa.engine.vms.api import KernelList, Names, VmList, Vms
+    from proa.engine.volumes import VolumeList, Volumes
     from proa.image.model import ArchiveFormat, Image, Progress
     from proa.image.push import PushCompression
     from proa.image.registry.credentials import Credentials
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from proa.oci.descriptor import Descriptor
     from proa.oci.mediatype import Compression
     from proa.oci.platform import Platform
+    from proa.vm.kernel import Kernel
 
 
 class AsyncExecution:
@@ -191,15 +194,21 @@ class AsyncContainer:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        label_rm: Sequence[str] = (),
+        mount_add: Sequence[MountConfig] = (),
+        mount_rm: Sequence[str] = (),
         publish_add: Sequence[PortConfig] = (),
         publish_rm: Sequence[PortConfig] = (),
     ) -> None:
-        """Change limits, restart policy, labels or published ports, at once if it runs."""
+        """Change limits, restart policy, labels, mounts or published ports, at once if it runs."""
         await call(
             self._it.update,
             resources=resources,
             restart=restart,
             labels=labels,
+            label_rm=label_rm,
+            mount_add=mount_add,
+            mount_rm=mount_rm,
             publish_add=publish_add,
             publish_rm=publish_rm,
         )
@@ -395,19 +404,25 @@ class AsyncContainers:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        label_rm: Sequence[str] = (),
+        mount_add: Sequence[MountConfig] = (),
+        mount_rm: Sequence[str] = (),
         publish_add: Sequence[PortConfig] = (),
         publish_rm: Sequence[PortConfig] = (),
         rate_in_bytes: int | None = None,
         rate_out_bytes: int | None = None,
         egress: Sequence[str] | None = None,
     ) -> None:
-        """Change limits, restart policy, labels or network, of a running container at once."""
+        """Change limits, restart policy, labels, mounts or network, at once if it runs."""
         await call(
             self._it.update,
             ref,
             resources=resources,
             restart=restart,
             labels=labels,
+            label_rm=label_rm,
+            mount_add=mount_add,
+            mount_rm=mount_rm,
             publish_add=publish_add,
             publish_rm=publish_rm,
             rate_in_bytes=rate_in_bytes,
@@ -922,6 +937,100 @@ class AsyncEvents:
         )
 
 
+class AsyncVms:
+    """Verbs on the virtual machines of one engine (``engine.vms``)."""
+
+    def __init__(self, synchronous: Vms) -> None:
+        self._it = synchronous
+
+    async def create(
+        self,
+        name: str = "",
+        *,
+        config: VmConfig | None = None,
+        disks: Sequence[str] = (),
+        disk_size_bytes: int = 0,
+        disk_format: str = "",
+    ) -> VmRecord:
+        """Make a machine; it does not run yet."""
+        return await call(
+            self._it.create,
+            name,
+            config=config,
+            disks=disks,
+            disk_size_bytes=disk_size_bytes,
+            disk_format=disk_format,
+        )
+
+    async def start(self, reference: str) -> str:
+        """Start a machine; return a warning for the user, or nothing."""
+        return await call(self._it.start, reference)
+
+    async def stop(self, reference: str, *, timeout_s: float | None = None) -> None:
+        """Press the power button, wait, and switch off what did not go down in time."""
+        await call(self._it.stop, reference, timeout_s=timeout_s)
+
+    async def get(self, reference: str) -> VmRecord:
+        """Return a machine by name, id or the beginning of its id."""
+        return await call(self._it.get, reference)
+
+    async def list(self) -> VmList:
+        """Return all machines, newest first."""
+        return await call(self._it.list)
+
+    async def inspect(self, reference: str) -> dict[str, Any]:
+        """Return everything about a machine."""
+        return await call(self._it.inspect, reference)
+
+    async def open_console(self, reference: str) -> socket.socket:
+        """Connect to a running machine's console: what it says and hears, beginning with the last 64 KiB that it said. The caller closes it."""
+        return await call(self._it.open_console, reference)
+
+    async def attach_console(
+        self, reference: str, *, stdin_fd: int = 0, stdout_fd: int = 1, detach_keys: str = ""
+    ) -> bool:
+        """Show a running machine's console on descriptors."""
+        return await call(
+            self._it.attach_console,
+            reference,
+            stdin_fd=stdin_fd,
+            stdout_fd=stdout_fd,
+            detach_keys=detach_keys,
+        )
+
+    async def remove(self, reference: str, *, force: bool = False) -> None:
+        """Remove a machine and its disks; base images stay."""
+        await call(self._it.remove, reference, force=force)
+
+    async def snapshots(self, reference: str) -> Names:
+        """Return the names of a machine's snapshots, oldest first."""
+        return await call(self._it.snapshots, reference)
+
+    async def save_snapshot(self, reference: str, name: str) -> None:
+        """Keep the machine as it is now: its disks, and while it runs its memory too."""
+        await call(self._it.save_snapshot, reference, name)
+
+    async def load_snapshot(self, reference: str, name: str) -> None:
+        """Make the machine what it was. A machine that is off gets its disks back only."""
+        await call(self._it.load_snapshot, reference, name)
+
+    async def delete_snapshot(self, reference: str, name: str) -> None:
+        """Forget a snapshot."""
+        await call(self._it.delete_snapshot, reference, name)
+
+    async def kernels(self) -> KernelList:
+        """Return the installed guest kernels, newest first."""
+        return await call(self._it.kernels)
+
+    async def install_kernel(self, name: str = "", *, architecture: str = "") -> Kernel:
+        """Install Debian's current cloud kernel, or the one that is named, for guests."""
+        return await call(self._it.install_kernel, name, architecture=architecture)
+
+    async def remove_kernel(self, release: str) -> None:
+        """Remove an installed guest kernel."""
+        await call(self._it.remove_kernel, release)
+
+
 class AsyncSystem:
     """Facts about one engine."""
 
@@ -979,6 +1088,7 @@ class AsyncEngine:
         self.volumes = AsyncVolumes(self._it.volumes)
         self.events = AsyncEvents(self._it.events)
         self.networks = AsyncNetworks(self._it.networks)
+        self.vms = AsyncVms(self._it.vms)
         self.system = AsyncSystem(self._it.system)
 
     async def run(

@@ -25,6 +25,7 @@ from proa.engine.layout import Layout
 from proa.engine.networks import Networks
 from proa.engine.registries import Registries
 from proa.engine.system import System
+from proa.engine.vms.api import Vms
 from proa.engine.volumes import Volumes
 from proa.units import parse_cpus, parse_size
 
@@ -59,6 +60,7 @@ class Engine:
         volumes: create, look at, remove volumes.
         events: what happened, and what happens.
         networks: create, remove, look at networks; connect containers to them.
+        vms: create, start, stop full virtual machines; install kernels for guests.
         system: about the engine and the machine.
     """
 
@@ -76,6 +78,7 @@ class Engine:
         self.volumes = Volumes(self._context)
         self.events = Events(self._context)
         self.networks = Networks(self._context)
+        self.vms = Vms(self._context)
         self.system = System(self._context)
 
     def run(

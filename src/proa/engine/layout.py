@@ -8,12 +8,14 @@ State root (``--root``, ``PROA_ROOT``; ``/var/lib/proa`` for root)::
     berths/<name>/             directories of containers to come (proa.engine.berths)
     places/                    the lowest layer of every root: where mounts go
     volumes/<name>/_data
+    vms/<id>/                  virtual machines: disks, console.log
 
 Volatile root (``PROA_RUN``; ``/run/proa`` for root)::
 
     z-<key>                    the zygote's socket; the key names namespaces and code
     z-<key>.lock               held while a zygote is being started
     c/<id>                     control socket of a running container
+    v/<id>                     control socket of a running virtual machine
 
 Both are 0700. A container's directory is locked (flock) by its supervisor for as long as that
 lives: a free lock on the directory of a container that is recorded as running means its supervisor
@@ -132,6 +134,14 @@ class Layout:
     def control(self, container_id: str) -> str:
         """Control socket of one running container."""
         return f"{self.run}/c/{container_id}"
+
+    def vm(self, machine_id: str) -> str:
+        """Directory of one virtual machine."""
+        return f"{self.root}/vms/{machine_id}"
+
+    def vm_control(self, machine_id: str) -> str:
+        """Socket of one running virtual machine."""
+        return f"{self.run}/v/{machine_id}"
 
     def log(self, container_id: str) -> str:
         """Log file of one container (json-file driver)."""

@@ -57,25 +57,29 @@ class _Cached(msgspec.Struct, frozen=True, kw_only=True):
     tsc_khz: int
 
 
-def choose_accelerator(root: str, kernel: Kernel, wanted: Wanted = "auto") -> Acceleration:
+def choose_accelerator(root: str, kernel: Kernel | None, wanted: Wanted = "auto") -> Acceleration:
     """Decide how a guest with this kernel runs; probes KVM once per boot of the host.
 
     Args:
         root: the engine's state root.
-        kernel: what the probe guest boots too.
+        kernel: what the probe guest boots too; None: none is installed, so KVM cannot be proved.
         wanted: ``--vm-accel``; ``kvm`` refuses to fall back.
 
     Raises:
         Unsupported: ``kvm`` was asked for and does not work; the message says why.
         Unavailable: QEMU is not installed.
     """
-    if kernel.architecture != os.uname().machine:
+    if kernel is None:
+        reason = _reason_without_probe() or f"{_KVM} cannot be probed without a guest kernel"
+        found = _Cached(key="", kvm=False, reason=reason, tsc_khz=0)
+    elif kernel.architecture != os.uname().machine:
         reason = f"a guest for {kernel.architecture} cannot run natively on {os.uname().machine}"
         found = _Cached(key="", kvm=False, reason=reason, tsc_khz=0)
     else:
         found = _load(root, _key(kernel)) or _probe_and_save(root, kernel)
     if wanted == "kvm" and not found.kvm:
-        raise Unsupported(f"KVM cannot be used: {found.reason}", "use --vm-accel auto or tcg")
+        hint = "use --vm-accel auto or tcg" if kernel else "run `proa vm kernel install`"
+        raise Unsupported(f"KVM cannot be used: {found.reason}", hint)
     if found.kvm and wanted != "tcg":
         return Acceleration(accelerator="kvm", reason=found.reason, tsc_khz=found.tsc_khz)
     if wanted == "tcg":

@@ -13,6 +13,7 @@ from proa.engine.state.database import BUSY_TIMEOUT_S, Database
 from proa.engine.state.events import EventTable
 from proa.engine.state.images import ImageNameTable
 from proa.engine.state.networks import Endpoint, NetworkTable, PublishedPort
+from proa.engine.state.virtualmachines import VirtualMachineTable
 from proa.engine.state.volumes import VolumeRecord, VolumeTable
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "NetworkTable",
     "PublishedPort",
     "State",
+    "VirtualMachineTable",
     "VolumeRecord",
     "VolumeTable",
 ]
@@ -36,6 +38,7 @@ class State:
         images: names of images (implements :class:`proa.image.references.References`).
         networks: networks, and the containers on them.
         volumes: named volumes.
+        virtual_machines: full virtual machines by id and name.
         events: what happened.
     """
 
@@ -52,6 +55,7 @@ class State:
         self.images = ImageNameTable(self._database)
         self.networks = NetworkTable(self._database)
         self.volumes = VolumeTable(self._database)
+        self.virtual_machines = VirtualMachineTable(self._database)
 
     def transaction(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """Make several calls one transaction: all of them or, when an exception passes, none.

@@ -103,5 +103,17 @@ CREATE TRIGGER endpoints_removed AFTER DELETE ON endpoints BEGIN
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _NETWORKS)
+_VIRTUAL_MACHINES = """
+CREATE TABLE virtual_machines (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    uid INTEGER NOT NULL UNIQUE,
+    created_at_ns INTEGER NOT NULL,
+    config TEXT NOT NULL,
+    state TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _NETWORKS, _VIRTUAL_MACHINES)
 """Script ``MIGRATIONS[n]`` takes a database from version ``n`` to version ``n + 1``."""

@@ -161,8 +161,9 @@ def find_program(name: str) -> str:
         path = f"{directory}/{name}"
         if os.access(path, os.X_OK):
             return path
-    package = "qemu-system-arm" if name.endswith("aarch64") else "qemu-system-x86"
-    raise Unavailable(f"{name} is not installed", f"apt-get install {package} qemu-utils")
+    packages = {"qemu-img": "qemu-utils", "qemu-system-aarch64": "qemu-system-arm"}
+    package = packages.get(name, "qemu-system-x86")
+    raise Unavailable(f"{name} is not installed", f"apt-get install {package}")
 
 
 def spawn(command: Command, confinement: Confinement) -> Qemu:

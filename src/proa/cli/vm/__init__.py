@@ -1,0 +1,1 @@
+"""``proa vm``: full virtual machines, and kernels for guests."""
