@@ -392,7 +392,11 @@ def test_macvlan(net):
         "network", "create", "-d", "macvlan", "--subnet", "192.0.2.0/24", "--gateway", HOST,
         "-o", "parent=lan0", "lan",
     )  # fmt: skip
+    for words in (("--egress", "none"), ("--rate-in", "1mbit")):
+        refused = net.proa("run", "--rm", "--network", "lan", *words, "busybox", "true")
+        assert "network lan is a macvlan network" in refused.stderr
     net.serve("aa", "--network", "lan", "--ip", "192.0.2.77")
+    assert net.proa("update", "--egress", "none", "aa").code == 1
     assert net.fetch(net.neighbour, "http://192.0.2.77/") == "aa"
     net.proa.ok("rm", "-f", "aa")
     await_true(lambda: net.fetch(net.neighbour, "http://192.0.2.77/", 0.2) == "", "the leaving")

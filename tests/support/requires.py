@@ -42,6 +42,7 @@ CI_PROMISES = (
     "docker-registry",
     "skopeo",
     "openssl",
+    "musl-gcc",
     "tmux",
     "vim",
     "top",

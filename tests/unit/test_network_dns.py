@@ -46,12 +46,21 @@ def test_only_addresses_of_the_asked_family_are_answered() -> None:
     assert (other.header.rcode, other.rr) == (wire.NOERROR, [])
 
 
-def test_what_does_not_fit_is_cut_to_its_question() -> None:
+@pytest.mark.parametrize(("edns", "room"), [(False, 512), (True, 1232), (True, 60), (False, 20)])
+def test_what_does_not_fit_is_cut_to_what_does(edns: bool, room: int) -> None:
     many = [f"10.0.0.{number}" for number in range(1, 101)]
-    answer = wire.answer_addresses(question("many"), many)
-    cut = dnslib.DNSRecord.parse(wire.truncate(answer, 512))
+    query = dnslib.DNSRecord.question("many")
+    if edns:
+        query.add_ar(dnslib.EDNS0(udp_len=1232))
+    answer = wire.answer_addresses(wire.parse_question(query.pack()), many)
+    raw = wire.truncate(answer, room)
+    cut = dnslib.DNSRecord.parse(raw)
+    fixed = 12 + len(b"\4many\0") + 4 + (11 if edns else 0)
+    record = 2 + 10 + 4
     assert cut.header.tc == 1
-    assert cut.rr == []
+    assert len(cut.rr) == max(room - fixed, 0) // record
+    assert {str(item.rdata) for item in cut.rr} <= set(many)
+    assert [item.rtype for item in cut.ar] == ([41] if edns else [])
     assert str(cut.q.qname) == "many."
     assert wire.truncate(answer, 65535) == answer
 

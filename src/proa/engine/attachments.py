@@ -105,6 +105,7 @@ def resolve(
     found += [(find_network(context, wish.network), wish) for wish in wishes[1:]]
     for network, wish in found:
         _check_wishes(network, wish)
+        check_controls(network, config)
     if len({network.id for network, _ in found}) < len(found):
         raise Invalid("a network is given twice")
     return tuple(
@@ -131,6 +132,22 @@ def _check_wishes(network: Network, wish: EndpointConfig) -> None:
         raise Invalid(
             f"the network {network.name} resolves no names, so no aliases",
             "make a network with `proa network create` and use that",
+        )
+
+
+def check_controls(network: Network, config: ContainerConfig) -> None:
+    """Refuse limits and policies where the host does not see what a container sends.
+
+    Raises:
+        Invalid: the network is a macvlan one.
+    """
+    if network.driver != "bridge" and (
+        config.egress is not None or config.rate_in_bytes or config.rate_out_bytes
+    ):
+        raise Invalid(
+            f"network {network.name} is a macvlan network: the host can neither limit nor restrict "
+            "what passes there",
+            "use a bridge network for containers with --egress, --rate-in or --rate-out",
         )
 
 

@@ -152,6 +152,7 @@ class Networks:
         network = self.get(reference)
         record = get_container(self._context, container)
         attachments.check_connectable(record.config, record.name)
+        attachments.check_controls(network, record.config)
         config = msgspec.structs.replace(config, network=network.name)
         self._context.state.networks.connect(network.id, record.id, config)
         if record.state.status not in _ALIVE:

@@ -18,9 +18,12 @@ LARGEST_UDP_BYTES = 1232
 _CLASSIC_UDP_BYTES = 512
 _HEADER_BYTES = 12
 _TRUNCATED = 0x02
-_ONE_QUESTION = b"\0\1" + bytes(6)
-_QUESTION_END_BYTES = 5
-"""The name's last byte, type and class."""
+_POINTER = 0xC0
+_TYPE_AND_CLASS_BYTES = 4
+_RECORD_FIXED_BYTES = 10
+"""Type, class, time to live, length of the data."""
+_EMPTY_OPT = b"\0\0\x29"
+_EMPTY_OPT_BYTES = 11
 
 _OPT = 41
 _IN = 1
@@ -106,14 +109,36 @@ def refuse_malformed(data: bytes) -> bytes:
 
 
 def truncate(answer: bytes, room_bytes: int) -> bytes:
-    """Shorten an answer that is too large for UDP to its question, with the TC bit set."""
+    """Shorten an answer that is too large for UDP: as many records as fit, with the TC bit set.
+
+    Who can asks again over TCP; old C libraries cannot (musl before 1.2.4) and use what is there.
+    """
     if len(answer) <= room_bytes:
         return answer
-    end = _HEADER_BYTES
-    while answer[end]:
-        end += 1 + answer[end]
+    extra = answer[-_EMPTY_OPT_BYTES:]
+    if extra[:3] != _EMPTY_OPT or int.from_bytes(answer[10:12], "big") != 1:
+        extra = b""
+    end = _end_of_name(answer, _HEADER_BYTES) + _TYPE_AND_CLASS_BYTES
+    kept = 0
+    for _ in range(int.from_bytes(answer[6:8], "big")):
+        at = _end_of_name(answer, end) + _RECORD_FIXED_BYTES
+        following = at + int.from_bytes(answer[at - 2 : at], "big")
+        if following + len(extra) > room_bytes:
+            break
+        end = following
+        kept += 1
+    counts = b"".join(number.to_bytes(2, "big") for number in (1, kept, 0, 1 if extra else 0))
     flags = bytes((answer[2] | _TRUNCATED, answer[3]))
-    return answer[:2] + flags + _ONE_QUESTION + answer[_HEADER_BYTES : end + _QUESTION_END_BYTES]
+    return answer[:2] + flags + counts + answer[_HEADER_BYTES:end] + extra
+
+
+def _end_of_name(message: bytes, at: int) -> int:
+    """Where the name that begins at ``at`` ends; it may end in a pointer (RFC 1035, 4.1.4)."""
+    while message[at]:
+        if message[at] >= _POINTER:
+            return at + 2
+        at += 1 + message[at]
+    return at + 1
 
 
 def reverse_address(name: str) -> str:
