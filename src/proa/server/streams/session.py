@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,8 @@ from proa.engine.containers.handles import AttachHandle
 from proa.engine.containers.streams import Streams
 from proa.engine.facade import Engine
 from proa.errors import ProaError
+
+START_TIMEOUT_S: Final = 60.0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +99,12 @@ class AttachSession:
 
 
 class WaitingRoom:
-    """Attachments to containers that do not run yet; safe for threads."""
+    """Attachments to containers that do not run yet, and who starts them; safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: defaultdict[str, list[AttachSession]] = defaultdict(list)
+        self._starting: dict[str, threading.Event] = {}
 
     def enter(self, session: AttachSession) -> None:
         """Wait for the container's start."""
@@ -123,12 +127,35 @@ class WaitingRoom:
         with self._lock:
             return self._waiting.pop(container_id, [])
 
+    def await_start(self, container_id: str) -> None:
+        """Wait until nobody here starts this container (any more).
+
+        As with Docker, a stop that comes in the middle of a start ends what was started; without
+        this it would find nothing to stop, and the container would run on.
+        """
+        with self._lock:
+            started = self._starting.get(container_id)
+        if started is not None:
+            started.wait(START_TIMEOUT_S)
+
     def start(self, engine: Engine, container_id: str) -> None:
         """Start a container with everybody who waits for it attached.
 
         Raises:
             ProaError: it cannot be started; they see the end of its streams.
         """
+        started = threading.Event()
+        with self._lock:
+            mine = self._starting.setdefault(container_id, started) is started
+        try:
+            self._start(engine, container_id)
+        finally:
+            if mine:
+                with self._lock:
+                    del self._starting[container_id]
+                started.set()
+
+    def _start(self, engine: Engine, container_id: str) -> None:
         sessions = self.take(container_id)
         first = sessions[0] if sessions else None
         try:
