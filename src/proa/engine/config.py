@@ -168,6 +168,9 @@ class ContainerUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         resources: limits that are 0, empty or None stay as they are (Docker's rule).
         restart: None: as it is.
         labels: set on top of the container's.
+        label_rm: names of labels that go.
+        mount_add: binds and volumes.
+        mount_rm: the places of mounts that go.
         publish_add, publish_rm: ports to publish, and published ones to take back; of the latter
             the host's port and address may be left out.
         rate_in_bytes, rate_out_bytes: bytes a second, 0 for no limit; None: as it is.
@@ -177,6 +180,9 @@ class ContainerUpdate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     resources: Resources = Resources()
     restart: RestartPolicy | None = None
     labels: dict[str, str] = {}
+    label_rm: tuple[str, ...] = ()
+    mount_add: tuple[MountConfig, ...] = ()
+    mount_rm: tuple[str, ...] = ()
     publish_add: tuple[PortConfig, ...] = ()
     publish_rm: tuple[PortConfig, ...] = ()
     rate_in_bytes: int | None = None

@@ -243,7 +243,7 @@ def resolve(context: Context, config: ContainerConfig, image: Image) -> Containe
         if target not in covered:
             mounts.append(MountConfig(type="volume", target=target))
             covered.add(target)
-    resolved = [_materialize(context, mount, image) for mount in mounts]
+    resolved = [materialize(context, mount, image) for mount in mounts]
     return msgspec.structs.replace(config, mounts=tuple(resolved))
 
 
@@ -286,7 +286,12 @@ def _from_others(context: Context, config: ContainerConfig) -> list[MountConfig]
     return mounts
 
 
-def _materialize(context: Context, mount: MountConfig, image: Image) -> MountConfig:
+def materialize(context: Context, mount: MountConfig, image: Image) -> MountConfig:
+    """Return a mount with its volume named, made and filled; others as they are.
+
+    Raises:
+        Invalid: a malformed name.
+    """
     if mount.type != "volume":
         return mount
     volume = ensure(context, mount.source, labels={})

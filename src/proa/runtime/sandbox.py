@@ -9,7 +9,7 @@ from proa.cgroups.processes import signal_listed
 from proa.errors import Conflict, Unsupported, from_os_error
 from proa.oci.isolation import SandboxSpec, Stats, Stdio
 from proa.oci.resources import LinuxResources
-from proa.oci.spec import Process
+from proa.oci.spec import Mount, Process
 from proa.runtime.handle import Handle
 from proa.runtime.launch import Launch
 
@@ -157,6 +157,32 @@ class ProcessSandbox:
     def update(self, resources: LinuxResources) -> None:
         """Change limits of the live sandbox; unset fields keep their value."""
         self._controlled().update(resources)
+
+    def mount(self, mount: Mount) -> None:
+        """Bind a host directory or file into the running sandbox.
+
+        Raises:
+            Conflict: what is at the destination does not fit, or the sandbox is not running.
+            ProaError: the source does not exist; the kernel refused.
+        """
+        from proa.runtime import livemounts
+
+        assert self._spec.spec.linux is not None
+        subject = f"container {self._spec.id[:12]}"
+        self.warnings += livemounts.attach(
+            mount, self._init, self._spec.spec.linux, self._executor, subject
+        )
+
+    def unmount(self, destination: str) -> None:
+        """Take a mount away from the running sandbox; open files stay open.
+
+        Raises:
+            ProaError: the sandbox is not running; the kernel refused.
+        """
+        from proa.runtime import livemounts
+
+        subject = f"container {self._spec.id[:12]}"
+        livemounts.detach(destination, self._init, self._executor, subject)
 
     def stats(self) -> Stats:
         """Read the controllers."""

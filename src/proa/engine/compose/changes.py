@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 
 import msgspec
 
 from proa.engine.compose.resources import compose_resources
-from proa.engine.config import ContainerConfig, ContainerUpdate, PortConfig
+from proa.engine.config import ContainerConfig, ContainerUpdate, MountConfig, PortConfig
 from proa.errors import Conflict, Invalid, NotFound
 from proa.network.egress import parse_egress
 
@@ -20,9 +21,9 @@ def updated(config: ContainerConfig, changes: ContainerUpdate) -> ContainerConfi
 
     Raises:
         Invalid: the new limits contradict each other, or the container has no network of its own.
-        Conflict: a restart policy for a container that is removed at its end, or a port that is
-            published already.
-        NotFound: a port that is not published.
+        Conflict: a restart policy for a container that is removed at its end, a port that is
+            published already, or two mounts at one place.
+        NotFound: a port that is not published, or no mount at the place of one that shall go.
     """
     if changes.restart is not None and config.auto_remove and changes.restart.name != "no":
         raise Conflict(
@@ -38,9 +39,30 @@ def updated(config: ContainerConfig, changes: ContainerUpdate) -> ContainerConfi
         config,
         resources=limits,
         restart=changes.restart or config.restart,
-        labels={**config.labels, **changes.labels},
+        labels=_labels(config, changes),
+        mounts=_mounts(config, changes),
         **_network_changes(config, changes),
     )
+
+
+def _labels(config: ContainerConfig, changes: ContainerUpdate) -> dict[str, str]:
+    kept = {name: text for name, text in config.labels.items() if name not in changes.label_rm}
+    return {**kept, **changes.labels}
+
+
+def _mounts(config: ContainerConfig, changes: ContainerUpdate) -> tuple[MountConfig, ...]:
+    mounts = {posixpath.normpath(mount.target): mount for mount in config.mounts}
+    for target in changes.mount_rm:
+        if mounts.pop(posixpath.normpath(target), None) is None:
+            raise NotFound(
+                f"no bind mount or volume is at {target}", "proa inspect lists the mounts"
+            )
+    for mount in changes.mount_add:
+        target = posixpath.normpath(mount.target)
+        if target in mounts:
+            raise Conflict(f"duplicate mount point: {target}", "remove the other one first")
+        mounts[target] = mount
+    return tuple(mounts.values())
 
 
 def changes_network(before: ContainerConfig, after: ContainerConfig) -> bool:

@@ -74,7 +74,7 @@ def compose_mounts(
     if config.shm_size_bytes:
         chosen = [_resize_shm(mount, config.shm_size_bytes) for mount in chosen]
     users = sorted(config.mounts, key=lambda mount: posixpath.normpath(mount.target).count("/"))
-    return (*chosen, *[_compose(mount, volumes) for mount in users])
+    return (*chosen, *[compose_mount(mount, volumes) for mount in users])
 
 
 def _bind_file(directory: str, name: str) -> Mount:
@@ -98,7 +98,16 @@ def _resize_shm(mount: Mount, size_bytes: int) -> Mount:
     )
 
 
-def _compose(mount: MountConfig, volumes: str) -> Mount:
+def compose_mount(mount: MountConfig, volumes: str) -> Mount:
+    """Return one of the user's mounts for the runtime.
+
+    Args:
+        mount: a bind's source is absolute, a volume has a name.
+        volumes: directory of all volumes.
+
+    Raises:
+        NotFound: the subpath of a volume does not exist.
+    """
     target = posixpath.normpath(mount.target)
     if mount.type == "tmpfs":
         return _compose_tmpfs(mount, target)

@@ -9,6 +9,7 @@ from proa.engine.config import (
     ContainerConfig,
     ContainerUpdate,
     ExecConfig,
+    MountConfig,
     PortConfig,
     Pull,
     Resources,
@@ -151,19 +152,25 @@ class Containers:
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        label_rm: Sequence[str] = (),
+        mount_add: Sequence[MountConfig] = (),
+        mount_rm: Sequence[str] = (),
         publish_add: Sequence[PortConfig] = (),
         publish_rm: Sequence[PortConfig] = (),
         rate_in_bytes: int | None = None,
         rate_out_bytes: int | None = None,
         egress: Sequence[str] | None = None,
     ) -> None:
-        """Change limits, restart policy, labels or network, of a running container at once.
+        """Change limits, restart policy, labels, mounts or network, at once if it runs.
 
         Args:
             ref: the container.
             resources: limits that are 0, empty or None stay as they are.
             restart: None: as it is.
             labels: set on top of the container's.
+            label_rm: names of labels that go.
+            mount_add: binds and volumes; a running container sees them at once.
+            mount_rm: the places of binds and volumes that go; open files stay open.
             publish_add: ports to publish.
             publish_rm: ports to take back; the host's port and address may be left out.
             rate_in_bytes: bandwidth to the container, bytes a second; 0: no limit; None: as it is.
@@ -174,6 +181,9 @@ class Containers:
             resources=resources or Resources(),
             restart=restart,
             labels=dict(labels or {}),
+            label_rm=tuple(label_rm),
+            mount_add=tuple(mount_add),
+            mount_rm=tuple(mount_rm),
             publish_add=tuple(publish_add),
             publish_rm=tuple(publish_rm),
             rate_in_bytes=rate_in_bytes,

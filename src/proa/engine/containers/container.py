@@ -11,7 +11,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from proa.engine.config import ContainerUpdate, ExecConfig, PortConfig, Resources, RestartPolicy
+from proa.engine.config import (
+    ContainerUpdate,
+    ExecConfig,
+    MountConfig,
+    PortConfig,
+    Resources,
+    RestartPolicy,
+)
 from proa.engine.containers import lifecycle, query, run, stats
 from proa.engine.containers import update as updating
 from proa.engine.containers.archive import changes as comparing
@@ -112,14 +119,20 @@ class Container(ContainerRecord, frozen=True, kw_only=True):
         resources: Resources | None = None,
         restart: RestartPolicy | None = None,
         labels: Mapping[str, str] | None = None,
+        label_rm: Sequence[str] = (),
+        mount_add: Sequence[MountConfig] = (),
+        mount_rm: Sequence[str] = (),
         publish_add: Sequence[PortConfig] = (),
         publish_rm: Sequence[PortConfig] = (),
     ) -> None:
-        """Change limits, restart policy, labels or published ports, at once if it runs."""
+        """Change limits, restart policy, labels, mounts or published ports, at once if it runs."""
         changes = ContainerUpdate(
             resources=resources or Resources(),
             restart=restart,
             labels=dict(labels or {}),
+            label_rm=tuple(label_rm),
+            mount_add=tuple(mount_add),
+            mount_rm=tuple(mount_rm),
             publish_add=tuple(publish_add),
             publish_rm=tuple(publish_rm),
         )

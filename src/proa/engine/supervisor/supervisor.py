@@ -222,7 +222,7 @@ class Supervisor:
             self._relaunch()
 
     def update(self, changes: ContainerUpdate) -> None:
-        """Change limits, restart policy, labels or network: in the kernel, then in the record.
+        """Change what ``update`` can: first in the kernel, then in the record.
 
         Raises:
             Invalid: the new limits contradict each other.
@@ -232,6 +232,10 @@ class Supervisor:
         from proa.engine.compose.changes import changes_network, updated
 
         config = updated(self._config, changes)
+        if (changes.mount_add or changes.mount_rm) and self._end is None:
+            from proa.engine.supervisor import remount
+
+            remount.apply(self.get_running(), self._context.layout.volumes, self._config, changes)
         if changes_network(self._config, config):
             try:
                 self._network.synchronize(config)
