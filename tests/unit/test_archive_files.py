@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proa.engine.containers.archive.pack import END, Packer
-from proa.engine.containers.archive.unpack import Destination, Ownership, unpack
 from proa.errors import Conflict, Corrupt, Invalid
+from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.treepack import END, Packer
 
 MINE = Ownership(uid=os.geteuid(), gid=os.getegid(), strip=True)
 

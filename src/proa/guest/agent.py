@@ -10,8 +10,9 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from proa.guest import boot, clock, network, root
+from proa.guest import boot, clock, files, network, root
 from proa.guest.container import GuestContainer, send_signal
+from proa.oci.files import StatFile, Transfer
 from proa.vm.agent import messages, protocol
 from proa.vm.agent.mux import Mux
 from proa.vm.agent.protocol import Frame
@@ -88,6 +89,10 @@ class Agent:
                 handle = container.find(number)
                 if handle is not None:
                     handle.resize(rows, columns)
+            case StatFile():
+                return files.stat_file(container.sandbox.init.pid, request)
+            case Transfer():
+                container.transfer(request)
             case messages.ReadStats():
                 return container.sandbox.stats()
             case messages.SetUp():

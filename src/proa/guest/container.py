@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from proa.errors import Conflict, ProaError, from_os_error
+from proa.guest.files import TransferProcess
 from proa.guest.processes import Ends, GuestProcess
 from proa.guest.root import ROOT
+from proa.oci.files import Transfer
 from proa.oci.isolation import DirectoryRoot, ProcessHandle, Sandbox, SandboxSpec, Stdio
 from proa.runtime.process import ProcessIsolation
 from proa.vm.agent import messages
@@ -80,6 +82,26 @@ class GuestContainer:
             raise
         self._follow(request.number, handle, ends)
         return handle.pid
+
+    def transfer(self, request: Transfer) -> None:
+        """Start moving files.
+
+        Raises:
+            ProaError: there is no container, or no room for a process.
+        """
+        if request.number in self._processes or request.number <= INIT:
+            raise Conflict(f"process number {request.number} is taken")
+        incoming = request.kind == "unpack"
+        try:
+            ends = Ends((incoming, not incoming, True), merged=False)
+            try:
+                handle = TransferProcess(self.sandbox.init.pid, request, ends.stdio)
+            except BaseException:
+                ends.close()
+                raise
+        except OSError as error:
+            raise from_os_error(error, "cannot move files in the guest") from error
+        self._follow(request.number, handle, ends)
 
     def find(self, number: int) -> ProcessHandle | None:
         """Return a process that runs."""

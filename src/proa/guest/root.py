@@ -2,9 +2,11 @@
 
 ::
 
-    /layers/N    the layers, 0 the uppermost         /disk        the writable disk
-    /root        overlay of all                      /shares/TAG  host directories (virtiofs)
-    /files/NAME  files that came with the request
+    /guest/layers/N     the layers, 0 the uppermost
+    /guest/disk         the writable disk
+    /guest/root         overlay of all
+    /guest/shares/TAG   host directories (virtiofs)
+    /guest/files/NAME   files that came with the request
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from proa.linux import mount as api
 from proa.linux.blockdevice import add_partition
 from proa.vm.agent.messages import Extent, InlineFile
 
-ROOT = "/root"
+ROOT = "/guest/root"
+_DISK = "/guest/disk"
 LAYERS_SERIAL = "layers"
 WRITABLE_SERIAL = "writable"
 _MS_NOATIME = 1024
@@ -38,12 +41,14 @@ def mount_root(modules: Modules, layers: tuple[Extent, ...]) -> None:
     try:
         modules.load("overlay")
         lowers = _mount_layers(modules, layers)
-        os.makedirs("/disk", exist_ok=True)
+        os.makedirs(_DISK, exist_ok=True)
         device = f"/dev/{_find_disk(WRITABLE_SERIAL)}"
-        api.mount(device, "/disk", "ext4", _MS_NOATIME)
+        api.mount(device, _DISK, "ext4", _MS_NOATIME)
         for name in ("upper", "work"):
-            os.makedirs(f"/disk/{name}", mode=0o755, exist_ok=True)
-        options = f"lowerdir={':'.join(lowers)},upperdir=/disk/upper,workdir=/disk/work,userxattr"
+            os.makedirs(f"{_DISK}/{name}", mode=0o755, exist_ok=True)
+        options = (
+            f"lowerdir={':'.join(lowers)},upperdir={_DISK}/upper,workdir={_DISK}/work,userxattr"
+        )
         os.makedirs(ROOT, exist_ok=True)
         api.mount("overlay", ROOT, "overlay", 0, options)
     except OSError as error:
@@ -60,7 +65,7 @@ def _mount_layers(modules: Modules, layers: tuple[Extent, ...]) -> list[str]:
                 raise Corrupt(f"a layer has an unknown filesystem ({layer.filesystem})")
             modules.load(layer.filesystem)
             add_partition(fd, index + 1, layer.offset, layer.size)
-            place = f"/layers/{index}"
+            place = f"/guest/layers/{index}"
             os.makedirs(place, exist_ok=True)
             options = "noload" if layer.filesystem == "ext4" else ""
             api.mount(f"/dev/{disk}{index + 1}", place, layer.filesystem, api.MS_RDONLY, options)
@@ -82,7 +87,7 @@ def _find_disk(serial: str) -> str:
 
 
 def mount_shares(modules: Modules, tags: tuple[str, ...]) -> None:
-    """Mount host directories at ``/shares/<tag>``.
+    """Mount host directories at ``/guest/shares/<tag>``.
 
     Raises:
         ProaError: one cannot be mounted.
@@ -90,14 +95,14 @@ def mount_shares(modules: Modules, tags: tuple[str, ...]) -> None:
     for tag in tags:
         try:
             modules.load("virtiofs")
-            os.makedirs(f"/shares/{tag}", exist_ok=True)
-            api.mount(tag, f"/shares/{tag}", "virtiofs")
+            os.makedirs(f"/guest/shares/{tag}", exist_ok=True)
+            api.mount(tag, f"/guest/shares/{tag}", "virtiofs")
         except OSError as error:
             raise from_os_error(error, f"cannot mount the shared directory {tag}") from error
 
 
 def save_files(files: tuple[InlineFile, ...]) -> None:
-    """Write files that came with the request to ``/files/<name>``; replaces what is there.
+    """Write files that came with the request to ``/guest/files/<name>``; replaces what is there.
 
     The inode stays: a container that has it mounted sees the new contents.
 
@@ -106,7 +111,7 @@ def save_files(files: tuple[InlineFile, ...]) -> None:
     """
     try:
         for file in files:
-            path = f"/files/{file.name}"
+            path = f"/guest/files/{file.name}"
             os.makedirs(os.path.dirname(path), exist_ok=True)
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
@@ -121,7 +126,7 @@ def save_files(files: tuple[InlineFile, ...]) -> None:
 def unmount_root() -> None:
     """Bring everything on the writable disk; what still uses it keeps it mounted."""
     os.sync()
-    for place in (ROOT, "/disk"):
+    for place in (ROOT, _DISK):
         try:
             api.unmount(place)
         except OSError:

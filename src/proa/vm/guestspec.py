@@ -148,7 +148,7 @@ def _translate(
     if _is_engines_own(sandbox, mount.source) and stat.S_ISREG(info.st_mode):
         name = f"{len(files)}-{os.path.basename(mount.source)}"
         files.append(_load_inline(mount.source, name, info))
-        return msgspec.structs.replace(mount, source=f"/files/{name}")
+        return msgspec.structs.replace(mount, source=f"/guest/files/{name}")
     if not stat.S_ISDIR(info.st_mode) and not stat.S_ISREG(info.st_mode):
         raise Unsupported(
             f"VM isolation cannot mount {mount.source}: it is neither a file nor a directory",
@@ -163,7 +163,7 @@ def _translate(
             recursive="rbind" in mount.options,
         )
     )
-    return msgspec.structs.replace(mount, source=f"/shares/{TREE_TAG}/{name}")
+    return msgspec.structs.replace(mount, source=f"/guest/shares/{TREE_TAG}/{name}")
 
 
 def _is_engines_own(sandbox: SandboxSpec, source: str) -> bool:

@@ -177,12 +177,12 @@ class _Creation:
         root = self._sandbox.root
         if not isinstance(root, OverlayRoot):
             return [disks.ensure_layer(self._sandbox.bundle, root.path)]
-        directories = [f"{root.base}/{lower}" for lower in root.lowers]
+        layers = [disks.ensure_layer(root.base, f"{root.base}/{lower}") for lower in root.lowers]
         upper = f"{root.base}/{root.upper}"
         if self._has_entries(upper):
-            # What was copied into the container before its first start lies above the image.
-            directories.insert(0, upper)
-        return [disks.ensure_layer(root.base, directory) for directory in directories]
+            # What the engine put into the container lies above the image.
+            layers.insert(0, disks.ensure_layer(os.path.dirname(upper), upper))
+        return layers
 
     @staticmethod
     def _has_entries(directory: str) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from proa.errors import Conflict, ProaError, from_os_error
+from proa.oci.files import FileStat, StatFile, Transfer
 from proa.oci.isolation import SandboxSpec, Stats, Stdio
 from proa.oci.resources import LinuxResources
 from proa.oci.spec import Process
@@ -100,6 +103,29 @@ class VmSandbox:
                     merged=streams.merged,
                 )
             )
+        except BaseException:
+            self._client.forget(handle)
+            handle.close()
+            raise
+        return handle
+
+    def stat_file(self, request: StatFile) -> FileStat:
+        """Look at a path of the container's root.
+
+        Raises:
+            NotFound: there is nothing.
+        """
+        return messages.decode_file_stat(self._client.request(request))
+
+    def transfer(self, request: Transfer, stdio: Stdio) -> VmProcess:
+        """Start moving files (:class:`proa.oci.files.FileAccess`)."""
+        self._last_number += 1
+        request = msgspec.structs.replace(request, number=self._last_number)
+        streams = Streams(stdio, terminal=False)
+        handle = VmProcess(self._client, self._last_number, self._qemu.pid, streams)
+        self._client.follow(handle)
+        try:
+            self._client.request(request)
         except BaseException:
             self._client.forget(handle)
             handle.close()

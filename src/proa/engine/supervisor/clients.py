@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from proa.engine.config import ContainerUpdate
 from proa.engine.ipc import wire
@@ -15,7 +15,8 @@ from proa.engine.supervisor.loop import READ, Loop
 from proa.engine.supervisor.stdio import ContainerStdio
 from proa.engine.supervisor.streams import Attachment, Sink
 from proa.engine.supervisor.terminal import ClientTerminal
-from proa.errors import Conflict, ProaError
+from proa.errors import Conflict, ProaError, Unsupported
+from proa.oci.files import FileAccess, StatFile, Transfer
 from proa.oci.isolation import ProcessHandle, Sandbox, Stdio
 
 _SIGNAL_BASE = 128
@@ -213,6 +214,13 @@ class Clients:
             case wire.Exec():
                 self._exec(connection, request)
                 return
+            case StatFile():
+                found = _file_access(self._supervised.get_running()).stat_file(request)
+                connection.answer(b"V", wire.encode(found))
+                return
+            case Transfer():
+                self._transfer(connection, request)
+                return
             case wire.Signal(number=number):
                 self._supervised.get_running()
                 self._supervised.note_kill(number)
@@ -254,10 +262,24 @@ class Clients:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._processes[handle] = connection
-        self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
+        self._follow(connection, handle)
         started = wire.encode(wire.Started(id=self._id, pid=handle.pid))
         connection.answer(b"I", started, (handle.console,) if terminal else ())
+
+    def _transfer(self, connection: Connection, request: Transfer) -> None:
+        access = _file_access(self._supervised.get_running())
+        fds = connection.take_fds((True, True, True))
+        try:
+            handle = access.transfer(request, Stdio(*fds))
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self._follow(connection, handle)
+        connection.answer(b"I", wire.encode(wire.Started(id=self._id)))
+
+    def _follow(self, connection: Connection, handle: ProcessHandle) -> None:
+        self._processes[handle] = connection
+        self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
 
     def _make_exit_callback(
         self, connection: Connection, handle: ProcessHandle
@@ -270,6 +292,17 @@ class Clients:
             connection.answer(b"X", b"%d" % code)
 
         return on_exit
+
+
+def _file_access(sandbox: Sandbox) -> FileAccess:
+    """A sandbox whose files only it can reach.
+
+    Raises:
+        Unsupported: the engine reaches them by itself.
+    """
+    if not hasattr(sandbox, "transfer"):
+        raise Unsupported("this container's files are not behind another kernel")
+    return cast("FileAccess", sandbox)
 
 
 def _say_detached(connection: Connection) -> None:

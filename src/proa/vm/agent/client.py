@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from proa.errors import Corrupt, ProaError, TimedOut, Unavailable
+from proa.oci.files import Transfer
 from proa.vm.agent import messages, protocol
 from proa.vm.agent.mux import Mux
 from proa.vm.agent.protocol import Frame
@@ -26,7 +27,7 @@ ANSWER_TIMEOUT_S = 2.0
 SLOW_TIMEOUT_S = 60.0
 """For what runs programs in the guest: emulated on a busy host, that takes seconds."""
 
-_SLOW = (messages.SetUp, messages.Create, messages.Start, messages.Exec, messages.Finish)
+_SLOW = (messages.SetUp, messages.Create, messages.Start, messages.Exec, messages.Finish, Transfer)
 
 
 class Followed(Protocol):

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from proa import errors
+from proa.oci.files import FileStat, StatFile, Transfer
 from proa.oci.isolation import ExitStatus, Stats
 from proa.oci.resources import LinuxResources
 from proa.oci.spec import Process, Spec
@@ -188,6 +189,8 @@ Request = (
     | Resume
     | Update
     | ReadStats
+    | StatFile
+    | Transfer
     | Finish
     | Ping
 )
@@ -199,6 +202,7 @@ _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _hellos = msgspec.msgpack.Decoder(Hello)
 _failures = msgspec.msgpack.Decoder(Failure)
 _stats = msgspec.msgpack.Decoder(Stats)
+_file_stats = msgspec.msgpack.Decoder(FileStat)
 _texts = msgspec.msgpack.Decoder(list[str])
 _ends = msgspec.msgpack.Decoder(ExitStatus)
 
@@ -226,6 +230,11 @@ def decode_hello(payload: bytes) -> Hello:
 def decode_stats(payload: bytes) -> Stats:
     """Decode a reading; raises ``Corrupt``."""
     return _decoded(_stats, payload)
+
+
+def decode_file_stat(payload: bytes) -> FileStat:
+    """Decode what is at a path; raises ``Corrupt``."""
+    return _decoded(_file_stats, payload)
 
 
 def decode_warnings(payload: bytes) -> list[str]:

@@ -24,7 +24,7 @@ MODULES = (
 
 PACKAGES = (
     "proa.errors", "proa.log", "proa.units", "proa.linux", "proa.fs", "proa.oci", "proa.cgroups",
-    "proa.runtime", "proa.vm.agent", "proa.guest", "msgspec",
+    "proa.runtime", "proa.image.layers", "proa.vm.agent", "proa.guest", "msgspec",
     "encodings.ascii", "encodings.latin_1",
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import msgspec
 from proa.engine.containerevents import container_event
 from proa.engine.containers import lifecycle
 from proa.engine.containers.archive.changes import made_places
+from proa.engine.containers.archive.roots import open_upper
 from proa.engine.containers.inspect import merge_environment
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
@@ -59,8 +60,7 @@ def commit(
         created_by=" ".join((record.path, *record.args)),
         omit=made_places(context, record, parent),
     )
-    changed = f"{context.layout.container(record.id)}/upper"
-    with _frozen(context, record, wanted=pause):
+    with _frozen(context, record, wanted=pause), open_upper(context, record) as changed:
         image = context.images.make(
             lambda: commit_image(context.images.content, parent, changed, options), name
         )

@@ -9,15 +9,17 @@ from contextlib import nullcontext
 
 import msgspec
 
-from proa.engine.containers.archive.pack import END, Packer
-from proa.engine.containers.archive.roots import ContainerRoot, open_root, open_stack
-from proa.engine.containers.archive.unpack import Destination, Ownership, unpack
+from proa.engine.containers.archive.guestfiles import GuestFiles, open_guest
+from proa.engine.containers.archive.roots import ContainerRoot, in_guest, open_root, open_stack
 from proa.engine.containers.lifecycle import get
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
 from proa.errors import Invalid, NotFound, from_os_error
 from proa.fs import rootpath
+from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.treepack import END, Packer
 from proa.linux.fsids import acting_as
+from proa.oci.files import Transfer
 
 
 class PathStat(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +61,9 @@ def stat_path(
     Raises:
         NotFound: no such container or path.
     """
+    if in_guest(context, reference):
+        with open_guest(context, reference) as guest:
+            return _stat_in_guest(guest, path, follow=_follows(path, follow_link=follow_link))
     with open_root(context, reference) as root:
         fd = _open(root, path, follow_link=follow_link)
         try:
@@ -75,6 +80,16 @@ def get_archive(
     Owners are those that the container sees. Arguments and errors as :func:`stat_path`; they are
     raised when the first piece is asked for.
     """
+    if in_guest(context, reference):
+        request = Transfer(
+            kind="pack",
+            path=path,
+            follow=_follows(path, follow_link=follow_link),
+            name=_base_name(path) or ".",
+        )
+        with open_guest(context, reference) as guest:
+            yield from guest.pack(request)
+        return
     with open_root(context, reference) as root:
         fd = _open(root, path, follow_link=follow_link)
         try:
@@ -108,6 +123,10 @@ def put_archive(
         Invalid: ``path`` is no directory, or an entry is hostile.
         Conflict: a directory where a file is, or the other way round.
     """
+    if in_guest(context, reference):
+        with open_guest(context, reference) as guest:
+            guest.unpack(Transfer(kind="unpack", path=path, keep_owner=keep_owner), pieces)
+        return
     with open_root(context, reference) as root:
         what = f"the archive for {path} of container {root.name}"
         owner = None if keep_owner else 0
@@ -145,8 +164,7 @@ def export(context: Context, reference: str) -> Iterator[bytes]:
 
 
 def _open(root: ContainerRoot, path: str, *, follow_link: bool) -> int:
-    # A slash at the end asks for the directory behind a link.
-    follows = follow_link or path.endswith(("/", "/."))
+    follows = _follows(path, follow_link=follow_link)
     try:
         return rootpath.open_in_root(
             root.fd, path, os.O_PATH if follows else os.O_PATH | os.O_NOFOLLOW
@@ -155,6 +173,22 @@ def _open(root: ContainerRoot, path: str, *, follow_link: bool) -> int:
         raise _no_such_path(root, path) from error
     except OSError as error:
         raise from_os_error(error, f"cannot open {path} of container {root.name}") from error
+
+
+def _follows(path: str, *, follow_link: bool) -> bool:
+    """A slash at the end asks for the directory behind a link."""
+    return follow_link or path.endswith(("/", "/."))
+
+
+def _stat_in_guest(guest: GuestFiles, path: str, *, follow: bool) -> PathStat:
+    found = guest.stat(path, follow=follow)
+    return PathStat(
+        name=_base_name(path) or "/",
+        size_bytes=found.size_bytes,
+        mode=found.mode,
+        mtime_ns=found.mtime_ns,
+        link_target=found.link_target,
+    )
 
 
 def _no_such_path(root: ContainerRoot, path: str) -> NotFound:

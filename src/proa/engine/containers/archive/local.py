@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
 from proa.engine.containers.archive.copy import PathStat, put_archive, stat_path
-from proa.engine.containers.archive.pack import END, Packer
-from proa.engine.containers.archive.roots import open_root
-from proa.engine.containers.archive.unpack import Destination, Ownership, unpack
+from proa.engine.containers.archive.guestfiles import open_guest
+from proa.engine.containers.archive.roots import in_guest, open_root
 from proa.engine.context import Context
 from proa.errors import Invalid, NotFound, from_os_error
 from proa.fs import rootpath
+from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.treepack import END, Packer
+from proa.oci.files import Transfer
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -45,6 +48,9 @@ def copy_from(
         NotFound: no such container, path, or directory on the host.
         Invalid, Conflict: a directory where a file is, or the other way round.
     """
+    if in_guest(context, reference):
+        _copy_from_guest(context, reference, path, host_path, follow_link, archive)
+        return
     with open_root(context, reference) as root:
         content = _is_content(path)
         flags = os.O_PATH if follow_link or content else os.O_PATH | os.O_NOFOLLOW
@@ -77,6 +83,32 @@ def copy_from(
             os.close(source)
 
 
+def _copy_from_guest(
+    context: Context, reference: str, path: str, host_path: str, follow_link: bool, archive: bool
+) -> None:
+    with open_guest(context, reference) as guest:
+        follow = follow_link or _is_content(path)
+        found = guest.stat(path, follow=follow)
+        plan = _plan(path, stat.S_ISDIR(found.mode), host_path, _host_kind(host_path))
+        request = Transfer(kind="pack", path=path, follow=follow, name=plan.name)
+        what = f"the copy of {path} of container {guest.name}"
+        ownership = Ownership(
+            uid=None if archive else os.geteuid(),
+            gid=None if archive else os.getegid(),
+            strip=not archive,
+        )
+        try:
+            target = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                unpack(guest.pack(request), Destination(root_fd=target), ownership, what)
+            finally:
+                os.close(target)
+        except OSError as error:
+            raise from_os_error(
+                error, f"cannot copy {path} of container {guest.name} to {host_path}"
+            ) from error
+
+
 def copy_to(
     context: Context,
     reference: str,
@@ -98,16 +130,32 @@ def copy_to(
         source = os.open(host_path, flags if follow_link or content else flags | os.O_NOFOLLOW)
     except OSError as error:
         raise from_os_error(error, f"cannot open {host_path}") from error
+    guest: AbstractContextManager[object] = nullcontext()
     try:
+        if in_guest(context, reference):
+            guest = open_guest(context, reference)
         is_directory = stat.S_ISDIR(os.fstat(source).st_mode)
-        kind, resolved = _container_kind(context, reference, path)
-        plan = _plan(host_path, is_directory, resolved, kind)
-        pieces = _pack(Packer(), source, plan.name)
-        put_archive(context, reference, plan.directory, pieces, keep_owner=archive)
+        with guest:
+            _copy_into(context, reference, _Source(host_path, source, is_directory), path, archive)
     except OSError as error:
         raise from_os_error(error, f"cannot read {host_path}") from error
     finally:
         os.close(source)
+
+
+class _Source(msgspec.Struct, frozen=True):
+    """An open file or directory of the host."""
+
+    path: str
+    fd: int
+    is_directory: bool
+
+
+def _copy_into(context: Context, reference: str, source: _Source, path: str, archive: bool) -> None:
+    kind, resolved = _container_kind(context, reference, path)
+    plan = _plan(source.path, source.is_directory, resolved, kind)
+    pieces = _pack(Packer(), source.fd, plan.name)
+    put_archive(context, reference, plan.directory, pieces, keep_owner=archive)
 
 
 def _plan(source: str, is_directory: bool, target: str, kind: str) -> _Plan:

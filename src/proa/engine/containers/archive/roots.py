@@ -23,6 +23,7 @@ import msgspec
 
 from proa.engine.compose.mounts import compose_mounts
 from proa.engine.compose.process import root_stack
+from proa.engine.compose.sharing import first_id
 from proa.engine.containers.lifecycle import StartedAgain, get, lock_stopped
 from proa.engine.containers.query import find_image
 from proa.engine.context import Context
@@ -74,7 +75,7 @@ def open_root(context: Context, reference: str) -> Iterator[ContainerRoot]:
             if fd < 0:
                 continue
             try:
-                yield ContainerRoot(fd, max(record.userns_base, 0), record.name)
+                yield ContainerRoot(fd, max(first_id(context, record), 0), record.name)
             finally:
                 os.close(fd)
             return
@@ -90,9 +91,44 @@ def open_root(context: Context, reference: str) -> Iterator[ContainerRoot]:
 @contextmanager
 def open_stack(context: Context, record: ContainerRecord, image: Image) -> Iterator[list[int]]:
     """Open a container's layers, its writable directory first (O_PATH), without its volumes."""
+    if record.config.isolation == "vm":
+        from proa.engine.containers.archive.guestfiles import copied_upper
+
+        with copied_upper(context, record) as upper:
+            lowers = root_stack(context.layout, record, image)[1:]
+            with _opened_all([upper, *lowers]) as stack:
+                yield stack
+        return
+    with _opened_all(root_stack(context.layout, record, image)) as stack:
+        yield stack
+
+
+@contextmanager
+def open_upper(context: Context, record: ContainerRecord) -> Iterator[str]:
+    """Path of a container's writable directory as overlayfs keeps it; a guest's is a copy."""
+    if record.config.isolation == "vm":
+        from proa.engine.containers.archive.guestfiles import copied_upper
+
+        with copied_upper(context, record) as upper:
+            yield upper
+        return
+    yield f"{context.layout.container(record.id)}/upper"
+
+
+def in_guest(context: Context, reference: str) -> bool:
+    """Whether a container's files are behind another kernel.
+
+    Raises:
+        NotFound: no such container.
+    """
+    return get(context, reference).config.isolation == "vm"
+
+
+@contextmanager
+def _opened_all(directories: list[str]) -> Iterator[list[int]]:
     opened: list[int] = []
     try:
-        for directory in root_stack(context.layout, record, image):
+        for directory in directories:
             fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.append(fd)
         yield opened
