@@ -117,7 +117,8 @@ class Api:
         finally:
             connection.close()
         if conforms and version == engine_api.VERSION:
-            assert not engine_api.problems(method, path, reply.status, reply.body)
+            found = engine_api.problems(method, path, reply.status, reply.body)
+            assert not found, "; ".join(found)
         return reply
 
     def ok(self, method: str, target: str, body: Any = None, **options: Any) -> Reply:

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from proa import __version__, log
 from proa.engine.facade import Engine
@@ -62,7 +63,9 @@ class Server:
         self._loop = ConnectionLoop(
             [listener.sock for listener in listeners], self._accept, self._submit
         )
-        self._stop_at_s = 0.0
+        metrics = self.service.memory.metrics
+        metrics.show("proa_server_connections", lambda: self._loop.count)
+        metrics.show("proa_server_requests_in_work", lambda: self._threads.busy)
 
     def run(self, *, grace_s: float = GRACE_S) -> None:
         """Serve until SIGTERM or SIGINT, or :meth:`stop`.
@@ -117,14 +120,7 @@ class Server:
         return raw
 
     def _submit(self, connection: Idle) -> None:
-        metrics = self.service.memory.metrics
-        metrics.connections = self._loop.count
-
-        def work() -> None:
-            metrics.in_work = self._threads.busy
-            self._serve(connection)
-
-        self._threads.submit(work)
+        self._threads.submit(partial(self._serve, connection))
 
     def _serve(self, connection: Idle) -> None:
         """Answer the requests that have arrived on a connection, then give it back."""

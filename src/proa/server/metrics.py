@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -20,8 +21,7 @@ class Metrics:
         self._buckets = [0] * len(_BUCKETS_S)
         self._elapsed_s = 0.0
         self._hijacks = 0
-        self.connections = 0
-        self.in_work = 0
+        self._gauges: dict[str, Callable[[], int]] = {}
 
     def count_request(self, method: str, status: int, elapsed_s: float) -> None:
         """Note one answered request."""
@@ -31,6 +31,10 @@ class Metrics:
             for index, bound in enumerate(_BUCKETS_S):
                 if elapsed_s <= bound:
                     self._buckets[index] += 1
+
+    def show(self, name: str, value: Callable[[], int]) -> None:
+        """Show a value that is asked for when somebody looks."""
+        self._gauges[name] = value
 
     def count_hijack(self) -> None:
         """Note one connection that became a stream."""
@@ -62,8 +66,7 @@ class Metrics:
                 f"proa_server_hijacked_total {self._hijacks}",
             ]
         values = {
-            "proa_server_connections": self.connections,
-            "proa_server_requests_in_work": self.in_work,
+            **{name: value() for name, value in self._gauges.items()},
             "proa_server_threads": threading.active_count(),
             "proa_server_open_fds": len(os.listdir("/proc/self/fd")),
             "proa_server_start_time_seconds": round(self._started_s, 3),

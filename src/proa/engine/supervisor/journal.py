@@ -46,6 +46,10 @@ class Journal:
         """The status that is stored."""
         return self.record.state.status
 
+    def resume(self) -> None:
+        """Go on with a container whose start another supervisor has told of."""
+        self._announced = True
+
     def started(self, pid: int, restart_count: int, health: Health = "none") -> None:
         """The container's init runs as ``pid`` under this process."""
         boot_id = procfs.read_boot_id()

@@ -67,6 +67,7 @@ class SleepingSupervisor(Supervisor):
         supervisor._sandbox = adopt(
             spec, kept.init, pidfd=kept.init_pidfd, console=kept.console, devpts=kept.devpts
         )
+        supervisor._journal.resume()
         supervisor.stdio.resume(kept, terminal=record.config.tty)
         supervisor._clients.listen(context.layout.control(record.id), kept.control)
         supervisor._loop.add(kept.init_pidfd, READ, supervisor._on_exit)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from signal import SIGKILL
 from typing import Any
 
 from proa.engine.containers.container import Container
@@ -15,8 +17,11 @@ from proa.server.encode.timestamps import parse_timeout
 from proa.server.errors import HttpError, bad_request
 from proa.server.responses import Answer
 from proa.server.routing import Route
+from proa.server.streams.exits import Subscription
+from proa.units import parse_signal
 
 _ALIVE = ("running", "paused", "restarting")
+_DEATH_TIMEOUT_S = 10.0
 
 
 def list_containers(call: Call) -> Answer:
@@ -34,6 +39,9 @@ def inspect(call: Call) -> Answer:
     """``GET /containers/{id}/json``."""
     found: dict[str, Any] = call.engine.containers.inspect(call["id"], size=call.query.flag("size"))
     found["ExecIDs"] = call.memory.execs.ids_of(found["Id"]) or None
+    host = found["HostConfig"]
+    if host.get("MemorySwappiness") is None:
+        host.pop("MemorySwappiness", None)  # the published schema knows no null here
     return responses.document(found)
 
 
@@ -74,9 +82,16 @@ def words_of_missing_command(error: CommandNotFound | CommandNotExecutable) -> s
     return message if any(word in message for word in needed) else f"{message}: {needed[0]}"
 
 
+def _get_settled(call: Call) -> Container:
+    """Return a container that nobody here is about to start."""
+    container: Container = call.engine.containers.get(call["id"])
+    call.memory.waiting.await_start(container.id)
+    return call.engine.containers.get(container.id)
+
+
 def stop(call: Call) -> Answer:
     """``POST /containers/{id}/stop``."""
-    container = call.engine.containers.get(call["id"])
+    container = _get_settled(call)
     if container.status not in _ALIVE:
         return responses.empty(304)
     call.engine.containers.stop(
@@ -87,7 +102,7 @@ def stop(call: Call) -> Answer:
 
 def restart(call: Call) -> Answer:
     """``POST /containers/{id}/restart``."""
-    container = call.engine.containers.get(call["id"])
+    container = _get_settled(call)
     if container.status not in _ALIVE:
         call.memory.waiting.start(call.engine, container.id)
         return responses.empty()
@@ -99,8 +114,24 @@ def restart(call: Call) -> Answer:
 
 def kill(call: Call) -> Answer:
     """``POST /containers/{id}/kill``."""
-    call.engine.containers.kill(call["id"], call.query.text("signal") or "KILL")
+    signal = call.query.text("signal") or "KILL"
+    container_id = _get_settled(call).id
+    if parse_signal(signal) != SIGKILL:
+        call.engine.containers.kill(container_id, signal)
+        return responses.empty()
+    with call.memory.events.subscribed(container_id) as subscription, call.client.watch() as gone:
+        call.engine.containers.kill(container_id, signal)
+        _await_death(subscription, gone)
     return responses.empty()
+
+
+def _await_death(subscription: Subscription, gone: int) -> None:
+    """As with Docker, SIGKILL is answered when the container is dead."""
+    deadline_s = time.monotonic() + _DEATH_TIMEOUT_S
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        events = subscription.wait(gone, left_s)
+        if events is None or any(event.action in ("die", "destroy") for event in events):
+            return
 
 
 def pause(call: Call) -> Answer:

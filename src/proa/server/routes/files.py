@@ -14,6 +14,7 @@ from proa.server import responses
 from proa.server.call import Call
 from proa.server.encode.fields import Fields
 from proa.server.errors import bad_request
+from proa.server.pipes import sent_by_client
 from proa.server.responses import Answer, Response
 from proa.server.routing import Route
 from proa.units import format_rfc3339_ns
@@ -47,7 +48,8 @@ def put_archive(call: Call) -> Answer:
     """``PUT /containers/{id}/archive``: a tar, plain or compressed."""
     path = _path(call)
     pieces = decompressed(call.body.pieces(), f"the archive for {path}")
-    call.engine.containers.put_archive(call["id"], path, pieces)
+    with sent_by_client():
+        call.engine.containers.put_archive(call["id"], path, pieces)
     return Response()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from proa.engine.containers.stats import StatsSample
+from proa.engine.state.event_filters import EVENT_FILTERS
 from proa.errors import Conflict, NotFound, Unavailable
 from proa.server import responses
 from proa.server.call import Call
@@ -104,7 +104,9 @@ def events(call: Call) -> Answer:
     filters = query.filters()
     if until_ns and until_ns < since_ns:
         raise bad_request("`since` time cannot be after `until` time")
-    call.engine.events.list(since_ns=time.time_ns(), filters=filters)
+    for name in filters:
+        if name not in EVENT_FILTERS:
+            raise bad_request(f"invalid filter '{name}'")
 
     def produce(write: Write) -> None:
         with call.client.watch() as stop_fd:
