@@ -46,6 +46,8 @@ def test_vim_edits(tmux: Tmux) -> None:
     tmux.expect("^ +1 def greet")
     tmux.expect(f"{SGR}greet", colours=True)
     tmux.type(":autocmd VimResized * put =&columns.'x'.&lines.' now'", "Enter")
+    tmux.type(":put ='armed'", "Enter")
+    tmux.expect("^ +2 armed")
     tmux.resize(120, 40)
     tmux.expect("120x40 now")
     tmux.type("o", "C-c", "C-c")

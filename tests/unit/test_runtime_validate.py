@@ -153,10 +153,29 @@ def test_a_host_name_needs_a_namespace_of_its_own() -> None:
         validate(sandbox(linux=linux, hostname="box"))
 
 
-def test_joining_a_user_namespace_is_not_built() -> None:
-    namespaces = (LinuxNamespace(type="mount"), LinuxNamespace(type="user", path="/proc/1/ns/user"))
-    linux = msgspec.structs.replace(LINUX, namespaces=namespaces)
-    with pytest.raises(Unsupported):
+@pytest.mark.parametrize(
+    ("paths", "accepted"),
+    [
+        ({"user": "/proc/1/ns/user"}, True),
+        ({"user": "/proc/1/ns/user", "pid": "/proc/1/ns/pid"}, True),
+        ({"user": "/proc/1/ns/user", "pid": ""}, False),
+        ({"user": "", "pid": "/proc/1/ns/pid"}, False),
+        ({"pid": "/proc/1/ns/pid"}, True),
+    ],
+)
+def test_a_joined_user_namespace_owns_the_processes(paths: dict[str, str], accepted: bool) -> None:
+    kinds = [LinuxNamespace(type=kind, path=path) for kind, path in paths.items()]
+    mappings = MAPPING if "user" in paths else ()
+    linux = msgspec.structs.replace(
+        LINUX,
+        namespaces=(LinuxNamespace(type="mount"), *kinds),
+        uid_mappings=mappings,
+        gid_mappings=mappings,
+    )
+    if accepted:
+        validate(sandbox(linux=linux))
+        return
+    with pytest.raises(Unsupported, match="/proc|pid namespace of its own"):
         validate(sandbox(linux=linux))
 
 

@@ -30,6 +30,7 @@ _SHOWN = {
     "sysfs": ("network", "/sys"),
     "proc": ("pid", "/proc"),
     "mqueue": ("ipc", "/dev/mqueue"),
+    "cgroup": ("cgroup", "/sys/fs/cgroup"),
 }
 """Namespace that a filesystem shows, and where the host has its own."""
 
@@ -60,14 +61,28 @@ class Host(NamedTuple):
     stage: str = ""
 
 
-def compose_start(unshared: int, *, announced: bool = False) -> list[Segment]:
+def compose_start(unshared: int, *, joined: bool = False, announced: bool = False) -> list[Segment]:
     """What the child begins with, while the rest is composed.
 
     Args:
         unshared: CLONE_NEW* flags of the namespaces that it makes itself.
+        joined: it joins another's user namespace before.
         announced: report when it has.
     """
-    return [begin.begin(unshared=unshared, announced=announced)]
+    return [begin.begin(unshared=unshared, joined=joined, announced=announced)]
+
+
+def inner_namespaces(linux: Linux) -> set[str]:
+    """Kinds that are not the host's and whose filesystems the child can mount itself.
+
+    A joined user namespace is root's in there as one of its own, and so is what belongs to it.
+    """
+    joined = any(item.type == "user" and item.path for item in linux.namespaces)
+    return {
+        item.type
+        for item in linux.namespaces
+        if not item.path or (joined and item.type in ("user", "pid"))
+    }
 
 
 def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -> Plan:
@@ -85,7 +100,7 @@ def compose_init(sandbox: SandboxSpec, sources: dict[str, Source], host: Host) -
     linux, process = spec.linux, spec.process
     assert linux is not None
     assert process is not None
-    new = {namespace.type for namespace in linux.namespaces if not namespace.path}
+    new = inner_namespaces(linux)
     segments = [
         begin.join(joins=host.joins, cgroup_namespace="cgroup" in new),
         begin.time_namespace(linux.time_offsets) if "time" in new else None,

@@ -32,6 +32,7 @@ from proa.runtime.compose import (
     compose_init,
     compose_start,
     host_path,
+    inner_namespaces,
     made_by_parent,
     opened_by_parent,
 )
@@ -40,7 +41,14 @@ from proa.runtime.executors.selection import Executor, choose
 from proa.runtime.handover import adjust, fill_stdio, map_ids
 from proa.runtime.rlimits import effective_limits
 from proa.runtime.sandbox import ProcessSandbox
-from proa.runtime.sources import Source, make_devices, open_base, open_bind, open_host_tree
+from proa.runtime.sources import (
+    Source,
+    make_devices,
+    open_base,
+    open_bind,
+    open_host_tree,
+    open_queues,
+)
 from proa.runtime.validate import validate
 
 OnNetwork = Callable[[int], None]
@@ -152,6 +160,11 @@ class _Creation:
         self.cgroup: Cgroup | None = None
         self.sources: list[Source] = []
         self.cgroups = True
+        connects = on_network is not None and _has_new_network(spec.linux)
+        # Parameters below net. may be those of an interface, and the child writes them early.
+        waits = detachment is not None or any(name.startswith("net.") for name in self.linux.sysctl)
+        self.connects_early = connects and waits
+        self.connects_late = connects and not waits
 
     def run(self, *, cgroups: bool) -> launching.Launch:
         """From a checked sandbox to a child that is parked, or has executed its command."""
@@ -159,18 +172,21 @@ class _Creation:
         if cgroups and groups.born_inside():
             self.cgroup = groups.create(self.sandbox)
         cloned, unshared = self._divide_namespaces()
-        entered = _open_namespaces(self.linux)
+        opened = _open_namespaces(self.linux)
+        entered = [(fd, kind) for fd, kind in opened if kind != "user"]
+        users = [fd for fd, kind in opened if kind == "user"]
+        fill = {slots.USERNS: users[0]} if users else {}
         subject = f"container {self.sandbox.id[:12]}"
         detachment = self.detachment
         try:
             launch = launching.start(
-                compose_start(unshared, announced=detachment is not None),
+                compose_start(unshared, joined=bool(users), announced=detachment is not None),
                 executor=self.executor,
                 flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
                 cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
                 subject=subject,
                 disk=self.sandbox.root.base if isinstance(self.sandbox.root, OverlayRoot) else "",
-                fill={},
+                fill=fill,
                 prepare=self._prepare,
                 entered=entered,
                 shared=slots.SHARED,
@@ -179,10 +195,12 @@ class _Creation:
         except OSError as error:
             raise from_os_error(error, f"cannot start {subject}") from error
         finally:
-            for fd, _ in entered:
+            for fd, _ in opened:
                 os.close(fd)
         if detachment is not None and detachment.on_mounts is not None:
             self._stage(launch, detachment.on_mounts)
+        if self.connects_late:
+            self._connect_late(launch)
         if self.parked:
             launch.await_park()
             if detachment is not None:
@@ -199,6 +217,21 @@ class _Creation:
             launch.abort()
             raise
         launch.proceed()
+
+    def _connect_late(self, launch: launching.Launch) -> None:
+        """Make the network while the child mounts; it does not execute before."""
+        try:
+            self._connect(launch.child.pid)
+        except BaseException:
+            launch.abort()
+            raise
+        if not self.parked:
+            launch.await_park()
+            launch.release()
+
+    def _connect(self, pid: int) -> None:
+        assert self.on_network is not None
+        self.on_network(ns.open_namespace(pid, "network"))
 
     def undo(self) -> None:
         """Remove the cgroup of a sandbox that did not come to be."""
@@ -218,7 +251,7 @@ class _Creation:
             if not namespace.path:
                 flags |= ns.FLAGS[namespace.type]
         cloned = flags & _CLONED
-        if self.on_network is not None and flags & ns.CLONE_NEWNET:
+        if self.connects_early and flags & ns.CLONE_NEWNET:
             # It is handed out at once, so it has to be there when the clone returns.
             cloned |= ns.CLONE_NEWNET
         return cloned, flags & ~cloned & ~_LATER
@@ -234,7 +267,8 @@ class _Creation:
         shown = _open_sources(self.sandbox, self.sources)
         limits, raised = effective_limits(process.rlimits, self.warnings)
         joins = self.cgroup.join_fds() if self.cgroup is not None else ()
-        host = describe_host(self.cgroup, len(joins), limits, parked=self.parked)
+        parked = self.parked or self.connects_late
+        host = describe_host(self.cgroup, len(joins), limits, parked=parked)
         host = self._describe_detachment(host)
         arena.load(compose_init(self.sandbox, shown, host).segments)
         for index, fd in enumerate(joins):
@@ -242,12 +276,12 @@ class _Creation:
         if not process.terminal:
             for slot, fd in fill_stdio(self.stdio, process, linux).items():
                 arena.set_slot(slot, fd)
-        if linux.uid_mappings:
+        if any(item.type == "user" and not item.path for item in linux.namespaces):
             map_ids(pid, linux)
         self._map_sources(pid, arena)
         adjust(pid, process, limits, raised, self.warnings)
-        if self.on_network is not None and _has_new_network(linux):
-            self.on_network(ns.open_namespace(pid, "network"))
+        if self.connects_early:
+            self._connect(pid)
         if self.detachment is not None:
             self.detachment.on_namespaces(pid)
 
@@ -261,7 +295,7 @@ class _Creation:
         return host._replace(detached=True, preserved=detachment.preserved, stage=stage)
 
     def _map_sources(self, pid: int, arena: Arena) -> None:
-        userns_fd = ns.open_namespace(pid, "user") if self.linux.uid_mappings else -1
+        userns_fd = _open_user_namespace(pid, self.linux)
         try:
             for source in self.sources:
                 source.prepare(userns_fd, self.warnings)
@@ -279,11 +313,14 @@ def _open_sources(sandbox: SandboxSpec, sources: list[Source]) -> dict[str, Sour
     linux = spec.linux
     assert linux is not None
     shown: dict[str, Source] = {}
-    new = {namespace.type for namespace in linux.namespaces if not namespace.path}
+    new = inner_namespaces(linux)
+    queues = next((item.path for item in linux.namespaces if item.type == "ipc"), "")
     slot = slots.SOURCE
     for mount in spec.mounts:
         path = host_path(mount, new)
-        if path and os.path.isdir(path):
+        if mount.type == "mqueue" and queues:
+            sources.append(open_queues(mount, queues, slot))
+        elif path and os.path.isdir(path):
             sources.append(open_host_tree(mount, path, slot))
         elif opened_by_parent(mount):
             sources.append(open_bind(mount, slot))
@@ -322,6 +359,22 @@ def _open_namespaces(linux: Linux) -> list[tuple[int, str]]:
             os.close(fd)
         raise from_os_error(error, "cannot join a namespace") from error
     return opened
+
+
+def _open_user_namespace(pid: int, linux: Linux) -> int:
+    """The namespace that files are ID-mapped into; -1 for the host's.
+
+    One that the child joins is opened by its path: the child may not be there yet.
+    """
+    if not linux.uid_mappings:
+        return -1
+    path = next((item.path for item in linux.namespaces if item.type == "user"), "")
+    try:
+        if path:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return ns.open_namespace(pid, "user")
+    except OSError as error:
+        raise from_os_error(error, "cannot open the container's user namespace") from error
 
 
 def _has_new_network(linux: Linux) -> bool:

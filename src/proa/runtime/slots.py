@@ -47,6 +47,9 @@ INIT = 20
 DEVICES = 21
 """Detached tmpfs with the nodes of the spec's devices, named by position."""
 
+USERNS = 22
+"""Another container's user namespace, which the child joins."""
+
 JOIN = 24
 MAX_JOINS = 24
 """Cgroup files to write "0" to."""

@@ -8,18 +8,24 @@ owners they have on disk. They are the child's to attach; none is ever visible o
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 
 from proa.errors import Unsupported, from_os_error
 from proa.linux import mount as api
+from proa.linux.namespaces import open_namespace
+from proa.linux.openat2 import RESOLVE_IN_ROOT, RESOLVE_NO_SYMLINKS, openat2
 from proa.linux.syscalls import AT_EMPTY_PATH, AT_RECURSIVE
 from proa.oci.isolation import DirectoryRoot, OverlayRoot
 from proa.oci.spec import Linux, LinuxDevice, Mount
+from proa.runtime.entering import entering
 from proa.runtime.handover import to_host
 from proa.runtime.steps.options import MountOptions, parse_options
 
 _NO_OPTIONS = MountOptions()
+_FOREIGN = re.compile(r"/proc/([0-9]+)/root(/.+)")
+"""A path in another container, by its init."""
 
 
 class Source:
@@ -147,7 +153,11 @@ def open_bind(mount: Mount, slot: int) -> Source:
     """
     options = parse_options(mount.options)
     recursive = AT_RECURSIVE if options.recursive or not options.bind else 0
+    foreign = _FOREIGN.fullmatch(mount.source)
     try:
+        if foreign is not None:
+            fd = clone_foreign(int(foreign[1]), foreign[2], recursive)
+            return Source(fd, slot, mount.source, options, idmap=False)
         return Source(api.clone_path(mount.source, recursive), slot, mount.source, options)
     except OSError as error:
         raise from_os_error(error, f"cannot mount {mount.source} at {mount.destination}") from error
@@ -165,6 +175,58 @@ def open_host_tree(mount: Mount, path: str, slot: int) -> Source:
         return Source(api.clone_path(path, AT_RECURSIVE), slot, path, options, idmap=False)
     except OSError as error:
         raise from_os_error(error, f"cannot show the host's {path}") from error
+
+
+def open_queues(mount: Mount, namespace: str, slot: int) -> Source:
+    """Mount the message queues of a joined IPC namespace, whose root the child need not be.
+
+    Args:
+        namespace: path of its file.
+
+    Raises:
+        ProaError: it is gone.
+    """
+    wanted = parse_options(mount.options)
+    options = MountOptions(recursive_set=wanted.attr_set, recursive=True)
+    try:
+        ipc = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            with entering([(ipc, "ipc")]):
+                fd = api.make_filesystem("mqueue")
+        finally:
+            os.close(ipc)
+        return Source(fd, slot, mount.destination, options, idmap=False)
+    except OSError as error:
+        raise from_os_error(error, f"cannot mount the queues of {namespace}") from error
+
+
+def clone_foreign(pid: int, path: str, flags: int) -> int:
+    """Detached copy of a mount in another container, found without following any link there.
+
+    A mount can be copied only by a process of its mount namespace, so this one is there for a
+    moment; its own root and directory are given back to it.
+
+    Raises:
+        OSError: the process is gone, ELOOP for a link on the way.
+    """
+    fds = [os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for name in ("/", ".")]
+    try:
+        fds.append(os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        fds.append(
+            openat2(fds[2], path, os.O_PATH | os.O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS)
+        )
+        mounts = open_namespace(pid, "mount")
+        fds.append(mounts)
+        try:
+            with entering([(mounts, "mount")]):
+                return api.open_tree(fds[3], "", api.OPEN_TREE_CLONE | AT_EMPTY_PATH | flags)
+        finally:
+            os.fchdir(fds[0])
+            os.chroot(".")
+            os.fchdir(fds[1])
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def make_devices(devices: Sequence[LinuxDevice], linux: Linux, slot: int) -> Source:

@@ -22,7 +22,7 @@ _HOSTNAME = re.compile(r"[^\x00-\x20/\x7f]{1,64}\Z")
 _ENV = re.compile(r"[^=\0]+=[^\0]*\Z", re.DOTALL)
 _MAX_ID = 2**32 - 2
 
-_SHAREABLE = ("network", "ipc", "uts", "pid")
+_SHAREABLE = ("network", "ipc", "uts", "pid", "user")
 """Namespaces that a container can join by path."""
 
 _PROC_MOUNTS = frozenset(
@@ -150,6 +150,17 @@ def _validate_namespaces(linux: Linux) -> dict[str, str]:
             if namespace.type not in _SHAREABLE:
                 raise Unsupported(f"a container cannot join another's {namespace.type} namespace")
         kinds[namespace.type] = namespace.path
+    if kinds.get("user") and not kinds.get("pid", "-"):
+        raise Unsupported(
+            "a pid namespace of its own in another container's user namespace is not available",
+            "join its pid namespace too, or give the bundle a user namespace with the same ids",
+        )
+    if kinds.get("pid") and kinds.get("user") == "":
+        raise Unsupported(
+            "another container's pid namespace in a user namespace of its own: no /proc could be"
+            " mounted",
+            "join the user namespace of that container too",
+        )
     if "mount" not in kinds:
         raise Invalid("a container needs a mount namespace of its own")
     if linux.time_offsets and "time" not in kinds:

@@ -13,7 +13,7 @@ from proa.cli.io import IO
 from proa.cli.kinds import BOOL, STRING
 from proa.cli.ociruntime import documents, execflags, limits
 from proa.cli.ociruntime.execflags import CONSOLE_SOCKET, DETACH, PID_FILE, PRESERVE_FDS
-from proa.cli.ociruntime.foreground import attend
+from proa.cli.ociruntime.foreground import Signals, attend
 from proa.cli.parser import Command, Flag, Options
 from proa.errors import Conflict, Invalid, Unsupported
 from proa.oci import spec as oci
@@ -85,14 +85,15 @@ def _run(session: Session) -> int:
     request = msgspec.structs.replace(_request(session), keeps_console=not detached)
     sandbox = create(session.store, session.id, _bundle(session), request)
     _warn(session, sandbox.warnings)
+    signals = None if detached else Signals()
     try:
         _start(session)
     except BaseException:
         lifecycle.delete(session.store, session.id, force=True)
         raise
-    if detached:
+    if signals is None:
         return 0
-    code = attend(sandbox.init).code
+    code = attend(sandbox.init, signals).code
     if not options[KEEP]:
         _delete(session)
     sandbox.forget()
@@ -182,14 +183,15 @@ def _exec(session: Session) -> int:
     process = execflags.compose(spec.process, options, _read(path) if path else b"")
     if process.terminal and options[DETACH] and not options[CONSOLE_SOCKET]:
         raise Invalid("cannot allocate tty if runc will detach without setting console socket")
+    signals = None if options[DETACH] else Signals()
     handle = enter(record, spec, process, STDIO, preserved=options[PRESERVE_FDS])
     if options[CONSOLE_SOCKET] and process.terminal:
         send_console(options[CONSOLE_SOCKET], handle.console)
     if options[PID_FILE]:
         write_pid_file(options[PID_FILE], handle.pid)
-    if options[DETACH]:
+    if signals is None:
         return 0
-    code = attend(handle).code
+    code = attend(handle, signals).code
     handle.close()
     return code
 

@@ -23,22 +23,44 @@ _KEPT = frozenset(
 """Signals that are not the process': of this one's children and pipes, and those nobody gets."""
 
 
-def attend(handle: ProcessHandle) -> ExitStatus:
+class Signals:
+    """Signals for a process that is about to start: none is lost, and none ends this process."""
+
+    def __init__(self) -> None:
+        """Take them from now on: this process' own, or those of the client of a worker."""
+        self._handle: ProcessHandle | None = None
+        self._early: list[int] = []
+        worker = host.current
+        self.peer = worker.peer if worker is not None else None
+        if self.peer is not None:
+            host.release_input(self.peer)
+            return
+        for number in signal.valid_signals() - _KEPT:
+            signal.signal(number, self._on_signal)
+
+    def hand_to(self, handle: ProcessHandle) -> None:
+        """Give the process those that came, and all that will."""
+        self._handle = handle
+        while self._early:
+            handle.signal(self._early.pop(0))
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self._handle is None:
+            self._early.append(number)
+        else:
+            self._handle.signal(number)
+
+
+def attend(handle: ProcessHandle, signals: Signals) -> ExitStatus:
     """Wait for a process; hand on signals, and the terminal when it has one.
 
     Raises:
         SystemExit: the client that a worker does this for is gone; the process lives on.
     """
-    worker = host.current
-    peer = worker.peer if worker is not None else None
-    if peer is None:
-        for number in signal.valid_signals() - _KEPT:
-            signal.signal(number, lambda received, _frame: handle.signal(received))
-    else:
-        host.release_input(peer)
+    signals.hand_to(handle)
     terminal = _take_terminal(handle)
     try:
-        _serve(handle, peer, terminal)
+        _serve(handle, signals.peer, terminal)
     finally:
         if terminal is not None:
             terminal.restore()

@@ -40,6 +40,8 @@ def config_from(options: Options, io: IO) -> ContainerConfig:  # long: one line 
         raise UsageError("invalid reference format: the image has no name")
     if options[t.RM] and options[t.RESTART].name != "no":
         raise UsageError("conflicting options: cannot specify both --restart and --rm")
+    if options[t.UTS] == "host" and (options[t.HOSTNAME] or options[t.DOMAINNAME]):
+        raise UsageError("conflicting options: hostname and the UTS mode")
     network_mode, wishes = _networks(options)
     return ContainerConfig(
         image=image,

@@ -9,23 +9,26 @@ from proa.engine.compose.files import host_name
 from proa.engine.compose.mounts import compose_mounts
 from proa.engine.compose.process import compose_process, find_missing_capabilities, root_stack
 from proa.engine.compose.resources import compose_resources
+from proa.engine.compose.sharing import (
+    CONTAINER,
+    compose_mappings,
+    compose_namespaces,
+    share_memory,
+)
 from proa.engine.config import ContainerConfig
 from proa.engine.context import Context
 from proa.engine.layout import PLACES
 from proa.engine.model import ContainerRecord
-from proa.errors import Conflict, Invalid, Unsupported, from_os_error
+from proa.errors import Invalid, from_os_error
 from proa.image.model import Image
 from proa.oci.isolation import OverlayRoot, SandboxSpec
 from proa.oci.platform import Platform, host_platform
 from proa.oci.seccomp import LinuxSeccomp
-from proa.oci.spec import Linux, LinuxIDMapping, LinuxNamespace, Root, Spec
+from proa.oci.spec import Linux, Root, Spec
 from proa.runtime import defaults
 from proa.runtime.security import seccomp
 
 CGROUP_PARENT = "/proa"
-USERNS_IDS = 65536
-SHARED_NETWORK = "container:"
-"""Prefix of the network mode that means another container's network."""
 
 
 def cgroup_path(record: ContainerRecord) -> str:
@@ -48,6 +51,7 @@ def compose_sandbox(
     mounts = compose_mounts(
         config, directory, context.layout.volumes, defaults.mounts(privileged=config.privileged)
     )
+    mounts = share_memory(context, config, mounts)
     if config.init:
         from proa.engine.compose.init import add_init
 
@@ -60,6 +64,7 @@ def compose_sandbox(
         root_stack(context.layout, record, image),
     )
     devices, rules = compose_devices(config)
+    mappings = compose_mappings(context, record)
     kept = process.capabilities.bounding if process.capabilities is not None else ()
     spec = Spec(
         process=process,
@@ -68,9 +73,9 @@ def compose_sandbox(
         domainname=config.domainname,
         mounts=mounts,
         linux=Linux(
-            namespaces=_namespaces(context, config, record),
-            uid_mappings=_id_mappings(record),
-            gid_mappings=_id_mappings(record),
+            namespaces=compose_namespaces(context, record),
+            uid_mappings=mappings,
+            gid_mappings=mappings,
             cgroups_path=cgroup_path(record),
             devices=devices,
             resources=msgspec.structs.replace(compose_resources(config.resources), devices=rules),
@@ -108,47 +113,6 @@ def _overlay_root(context: Context, record: ContainerRecord, image: Image) -> Ov
     )
 
 
-def _namespaces(
-    context: Context, config: ContainerConfig, record: ContainerRecord
-) -> tuple[LinuxNamespace, ...]:
-    joined = config.network_mode.startswith(SHARED_NETWORK)
-    wanted = ["mount"]
-    for name, mode in (
-        ("pid", config.pid_mode),
-        ("ipc", config.ipc_mode),
-        ("uts", config.uts_mode),
-        ("cgroup", config.cgroupns_mode),
-        ("network", "host" if config.network_mode == "host" or joined else ""),
-    ):
-        if mode in ("", "private", "shareable", "none"):
-            wanted.append(name)
-        elif mode != "host":
-            raise Unsupported(f"the {name} mode '{mode}' is not part of this version", "use host")
-    wanted.append("time")
-    if record.userns_base >= 0:
-        wanted.append("user")
-    namespaces = [LinuxNamespace(type=name) for name in wanted]
-    if joined:
-        path = _network_of(context, config.network_mode.removeprefix(SHARED_NETWORK))
-        namespaces.append(LinuxNamespace(type="network", path=path))
-    return tuple(namespaces)
-
-
-def _network_of(context: Context, container_id: str) -> str:
-    """Path of a running container's network namespace.
-
-    Raises:
-        Conflict: it does not run.
-    """
-    other = context.state.containers.get(container_id)
-    if other.state.status not in ("running", "paused"):
-        raise Conflict(
-            f"cannot join the network of container {other.name}: it is {other.state.status}",
-            f"start it with `proa start {other.name}`",
-        )
-    return f"/proc/{other.state.init.pid}/ns/net"
-
-
 def _emulators(record: ContainerRecord, made_for: Platform) -> tuple[str, ...]:
     """Entries of the container's own binfmt_misc; a native image, the usual one, needs none."""
     if record.userns_base < 0 or made_for.architecture == host_platform().architecture:
@@ -158,14 +122,8 @@ def _emulators(record: ContainerRecord, made_for: Platform) -> tuple[str, ...]:
     return compose_registrations(made_for)
 
 
-def _id_mappings(record: ContainerRecord) -> tuple[LinuxIDMapping, ...]:
-    if record.userns_base < 0:
-        return ()
-    return (LinuxIDMapping(container_id=0, host_id=record.userns_base, size=USERNS_IDS),)
-
-
 def _sysctls(config: ContainerConfig) -> dict[str, str]:
-    if config.network_mode == "host" or config.network_mode.startswith(SHARED_NETWORK):
+    if config.network_mode == "host" or config.network_mode.startswith(CONTAINER):
         return dict(config.sysctls)
     return {**defaults.NETWORK_SYSCTLS, **config.sysctls}
 

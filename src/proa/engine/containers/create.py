@@ -20,6 +20,7 @@ from proa.engine.compose.mounts import validate_mounts
 from proa.engine.compose.ports import wanted_ports
 from proa.engine.compose.process import resolve_command
 from proa.engine.compose.resources import compose_resources
+from proa.engine.compose.sharing import find_ids_owner, resolve_modes
 from proa.engine.config import ContainerConfig, EndpointConfig, Pull
 from proa.engine.containerevents import container_event
 from proa.engine.containers.platform import check_platform
@@ -91,6 +92,7 @@ def prepare(
     """
     require_root()
     image = find_image(context, config, pull)
+    config = resolve_modes(context, config)
     userns_base, remarks = _choose_user_namespace(context, config)
     warnings = check_platform(image, config, own_userns=userns_base >= 0)
     arguments = resolve_command(config, image.config.config)
@@ -257,6 +259,9 @@ def _choose_user_namespace(
     """Return 0 for a range of its own, -1 for the host's namespace, and what to say about it."""
     if config.userns_mode == "host" or config.privileged:
         return -1, ()
+    owner = find_ids_owner(context, config)
+    if owner is not None and owner.userns_base < 0:
+        return -1, (f"the container is in the host's user namespace, as {owner.name} is",)
     reason = userns.probe(context.layout.root)
     if reason is None:
         return 0, ()

@@ -17,11 +17,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from proa.engine.compose.sharing import first_id
 from proa.engine.containers.lifecycle import ask_value, get
 from proa.engine.context import Context
 from proa.engine.ipc import wire
-from proa.errors import Unsupported
+from proa.errors import Corrupt, Unsupported
 from proa.linux import procfs
+from proa.oci.processlist import ProcessList, ProcessText, ReadProcesses
 
 _FULL = ("uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd")
 _AUX = ("user", "pid", "%cpu", "%mem", "vsz", "rss", "tty", "stat", "stime", "time", "args")
@@ -82,13 +84,23 @@ def top(context: Context, reference: str, ps_options: Sequence[str] = ()) -> Pro
     """
     columns = _parse_options(ps_options)
     record = get(context, reference)
+    if record.config.isolation == "vm":
+        listed = msgspec.msgpack.decode(
+            ask_value(context, record.id, ReadProcesses()), type=ProcessList
+        )
+        found = [_parse(listed, text) for text in listed.processes]
+        return ProcessTable(
+            titles=tuple([title for title, _ in columns]),
+            processes=tuple([tuple([show(process) for _, show in columns]) for process in found]),
+        )
     pids = msgspec.msgpack.decode(
         ask_value(context, record.id, wire.ListProcesses()), type=list[int]
     )
     rows = []
+    base = first_id(context, record)
     for pid in pids:
         try:
-            process = _read(pid, record.userns_base)
+            process = _read(pid, base)
         except OSError:
             continue  # it has ended since
         rows.append(tuple([show(process) for _, show in columns]))
@@ -133,20 +145,50 @@ def _column(name: str) -> _Column:
 
 def _read(pid: int, base: int) -> _Process:
     with open(f"/proc/{pid}/stat", "rb") as stream:
-        text = stream.read().decode("utf-8", "replace")
-    fields = text[text.rindex(")") + 2 :].split()
-    status = procfs.read_status(pid)
+        text = stream.read()
     with open(f"/proc/{pid}/cmdline", "rb") as stream:
-        words = stream.read().rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
+        words = stream.read()
     with open("/proc/uptime", "rb") as stream:
         uptime_s = float(stream.read().split()[0])
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return _describe(pid, text, procfs.read_status(pid), words, uptime_s, memory_bytes, base)
+
+
+def _parse(listed: ProcessList, text: ProcessText) -> _Process:
+    """A process of a guest, which may say of it what it wants.
+
+    Raises:
+        Corrupt: it says nothing that a kernel would.
+    """
+    rows = (line.partition(":") for line in text.status.decode("utf-8", "replace").splitlines())
+    status = {key: value.strip() for key, _, value in rows}
+    try:
+        return _describe(
+            text.pid, text.stat, status, text.command, listed.uptime_s, listed.memory_bytes, -1
+        )
+    except (ValueError, IndexError, KeyError) as error:
+        raise Corrupt("a guest shows processes that no kernel shows") from error
+
+
+def _describe(
+    pid: int,
+    text: bytes,
+    status: dict[str, str],
+    words: bytes,
+    uptime_s: float,
+    memory_bytes: int,
+    base: int,
+) -> _Process:
+    shown = text.decode("utf-8", "replace")
+    fields = shown[shown.rindex(")") + 2 :].split()
+    command = words.rstrip(b"\0").replace(b"\0", b" ").decode("utf-8", "replace")
     return _Process(
         pid=pid,
         fields=fields,
         status=status,
-        command=_printable(words) or f"[{_printable(status.get('Name', '?'))}]",
+        command=_printable(command) or f"[{_printable(status.get('Name', '?'))}]",
         age_s=max(uptime_s - int(fields[19]) / _TICKS, 0.01),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=memory_bytes,
         base=base,
     )
 

@@ -20,7 +20,7 @@ from proa.engine import firewalling
 from proa.engine.attachments import mac_of
 from proa.engine.compose import files
 from proa.engine.compose.ports import wanted_ports
-from proa.engine.compose.spec import SHARED_NETWORK
+from proa.engine.compose.sharing import CONTAINER
 from proa.engine.config import ContainerConfig, EndpointConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
@@ -252,9 +252,9 @@ class ContainerNetwork:
     def _borrow_files(self) -> None:
         """With another container's network its names and servers are the right ones too."""
         mode = self._record.config.network_mode
-        if mode.startswith(SHARED_NETWORK):
+        if mode.startswith(CONTAINER):
             layout = self._context.layout
-            other = mode.removeprefix(SHARED_NETWORK)
+            other = mode.removeprefix(CONTAINER)
             files.borrow_network(layout.container(self._id), layout.container(other), self._id)
 
     def _recorded_ports(self) -> set[int]:
@@ -462,7 +462,7 @@ _ADMITTED_LONGER_S = 300
 def has_networks(config: ContainerConfig) -> bool:
     """Whether a container has networks of its own."""
     mode = config.network_mode
-    return mode not in ("none", "host") and not mode.startswith(SHARED_NETWORK)
+    return mode not in ("none", "host") and not mode.startswith(CONTAINER)
 
 
 def _gateway_of(endpoints: Sequence[Endpoint], networks: dict[str, Network]) -> Endpoint | None:

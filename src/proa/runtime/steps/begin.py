@@ -14,7 +14,13 @@ import struct
 from functools import lru_cache
 
 from proa.linux.mount import MS_PRIVATE, MS_REC
-from proa.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWTIME
+from proa.linux.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+)
 from proa.linux.process import CLONE_FILES, PR_SET_PDEATHSIG
 from proa.linux.syscalls import AT_FDCWD
 from proa.oci.spec import LinuxTimeOffset
@@ -42,17 +48,20 @@ _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
 
 @lru_cache(maxsize=8)
-def begin(*, unshared: int, announced: bool = False) -> Segment:
+def begin(*, unshared: int, joined: bool = False, announced: bool = False) -> Segment:
     """Signals and the namespaces that the child makes for itself, then waiting.
 
     Args:
         unshared: CLONE_NEW* flags. Making them here, not in the clone, leaves the parent free: on
             another CPU it makes the cgroup and the rest of the plan meanwhile.
+        joined: join another's user namespace first, so that what is made belongs to that.
         announced: report when they are there, for a parent that shows them to somebody.
     """
     steps = Steps()
     steps.add("die with the supervisor", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
     reset_signals(steps)
+    if joined:
+        steps.add("join the user namespace", "setns", Slot(slots.USERNS), CLONE_NEWUSER)
     if unshared:
         steps.add("make namespaces", "unshare", unshared)
     if unshared & CLONE_NEWNET:
