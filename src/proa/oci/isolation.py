@@ -101,7 +101,8 @@ class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """A reading of the container's controllers; -1 where a controller is not there.
 
-    Units are in the names; ``limits`` of -1 mean unlimited.
+    Units are in the names; ``limits`` of -1 mean unlimited. The network's counters are given by
+    isolations whose interfaces the host does not see.
     """
 
     cpu_usage_ns: int = -1
@@ -122,6 +123,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     io_write_bytes: int = -1
     io_read_ops: int = -1
     io_write_ops: int = -1
+    network_received_bytes: int = -1
+    network_sent_bytes: int = -1
 
 
 class ProcessHandle(Protocol):
@@ -219,10 +222,9 @@ class Isolation(Protocol):
             stdio: the init process' descriptors.
             start: do not park: create and ``start`` in one go (the fast path).
             on_network: called with a descriptor of the sandbox's new network namespace, which it
-                takes over, before anything of the container runs (the moment of the runtime spec's
-                ``createRuntime`` hooks); it raises the loopback interface too. What it raises as
-                exception ends the creation. Not called when the sandbox shares or joins another's
-                network.
+                takes over, before anything of the container runs, perhaps while its mounts are
+                being made; it raises the loopback interface too. What it raises as exception ends
+                the creation. Not called when the sandbox shares or joins another's network.
 
         Raises:
             Invalid: the spec asks for what no host could do.

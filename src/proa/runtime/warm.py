@@ -48,6 +48,8 @@ def warm(sandbox: SandboxSpec) -> None:
         limits, _ = effective_limits(spec.process.rlimits, [])
         host = describe_host(cgroup, len(cgroup.join_fds()), limits, parked=False)
         compose_init(sandbox, shown, host)
+        # With a network the child waits for it before its execve.
+        compose_init(sandbox, shown, host._replace(parked=True))
         cgroup.stats()
     finally:
         cgroup.delete()
