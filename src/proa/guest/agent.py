@@ -10,9 +10,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from proa.guest import boot, clock, files, network, root
+import msgspec
+
+from proa.guest import boot, clock, files, network, processlist, root
 from proa.guest.container import GuestContainer, send_signal
 from proa.oci.files import StatFile, Transfer
+from proa.oci.processlist import ReadProcesses
 from proa.vm.agent import messages, protocol
 from proa.vm.agent.mux import Mux
 from proa.vm.agent.protocol import Frame
@@ -89,12 +92,19 @@ class Agent:
                 handle = container.find(number)
                 if handle is not None:
                     handle.resize(rows, columns)
+            case ReadProcesses():
+                return processlist.read(container.sandbox.processes())
             case StatFile():
                 return files.stat_file(container.sandbox.init.pid, request)
             case Transfer():
                 container.transfer(request)
             case messages.ReadStats():
-                return container.sandbox.stats()
+                received, sent = network.read_counters()
+                return msgspec.structs.replace(
+                    container.sandbox.stats(),
+                    network_received_bytes=received,
+                    network_sent_bytes=sent,
+                )
             case messages.SetUp():
                 self._set_up(request)
             case messages.Create():

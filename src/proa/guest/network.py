@@ -33,6 +33,19 @@ def raise_loopback() -> None:
         peer.close()
 
 
+def read_counters() -> tuple[int, int]:
+    """Bytes received and sent by all interfaces but the loopback one (proc_pid_net(5))."""
+    received = sent = 0
+    with open("/proc/net/dev", encoding="ascii") as stream:
+        for line in stream.readlines()[2:]:
+            name, _, counters = line.partition(":")
+            fields = counters.split()
+            if name.strip() != "lo":
+                received += int(fields[0])
+                sent += int(fields[8])
+    return received, sent
+
+
 def write_sysctls(values: dict[str, str]) -> None:
     """Set what the container asks for of its network.
 

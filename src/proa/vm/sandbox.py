@@ -9,6 +9,7 @@ import msgspec
 from proa.errors import Conflict, ProaError, from_os_error
 from proa.oci.files import FileStat, StatFile, Transfer
 from proa.oci.isolation import SandboxSpec, Stats, Stdio
+from proa.oci.processlist import ProcessList, ReadProcesses
 from proa.oci.resources import LinuxResources
 from proa.oci.spec import Process
 from proa.vm import sizing
@@ -108,6 +109,10 @@ class VmSandbox:
             handle.close()
             raise
         return handle
+
+    def read_processes(self) -> ProcessList:
+        """The container's processes as its kernel shows them."""
+        return messages.decode_processes(self._client.request(ReadProcesses()))
 
     def stat_file(self, request: StatFile) -> FileStat:
         """Look at a path of the container's root.

@@ -70,7 +70,9 @@ def sample(context: Context, reference: str) -> StatsSample:
     limit = usage.memory_limit_bytes
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     received, sent = -1, -1
-    if record.config.network_mode != "host":
+    if usage.network_received_bytes >= 0:
+        received, sent = usage.network_received_bytes, usage.network_sent_bytes
+    elif record.config.network_mode != "host":
         received, sent = _network_bytes(record.state.init.pid)
     return StatsSample(
         id=record.id,

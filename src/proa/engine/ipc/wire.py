@@ -31,6 +31,7 @@ import msgspec
 from proa import errors
 from proa.engine.config import ContainerConfig, ContainerUpdate, Pull
 from proa.oci.files import StatFile, Transfer
+from proa.oci.processlist import ReadProcesses
 from proa.oci.spec import Process
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
@@ -171,7 +172,8 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True, tag="ping"):
 
 ControlRequest = (
     Signal | Stop | Wait | Attach | Exec | Resize | Pause | Unpause | Restart | Update | Rename
-    | SyncNetwork | ListProcesses | ReadStats | StatFile | Transfer | Ping
+    | SyncNetwork | ListProcesses | ReadStats | ReadProcesses | StatFile | Transfer
+    | Ping
 )  # fmt: skip
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -18,6 +18,7 @@ from proa.engine.supervisor.terminal import ClientTerminal
 from proa.errors import Conflict, ProaError, Unsupported
 from proa.oci.files import FileAccess, StatFile, Transfer
 from proa.oci.isolation import ProcessHandle, Sandbox, Stdio
+from proa.oci.processlist import ProcessAccess, ReadProcesses
 
 _SIGNAL_BASE = 128
 _ENDING = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM))
@@ -214,6 +215,10 @@ class Clients:
             case wire.Exec():
                 self._exec(connection, request)
                 return
+            case ReadProcesses():
+                listed = _process_access(self._supervised.get_running()).read_processes()
+                connection.answer(b"V", wire.encode(listed))
+                return
             case StatFile():
                 found = _file_access(self._supervised.get_running()).stat_file(request)
                 connection.answer(b"V", wire.encode(found))
@@ -292,6 +297,17 @@ class Clients:
             connection.answer(b"X", b"%d" % code)
 
         return on_exit
+
+
+def _process_access(sandbox: Sandbox) -> ProcessAccess:
+    """A sandbox whose processes only it can show.
+
+    Raises:
+        Unsupported: the host shows them.
+    """
+    if not hasattr(sandbox, "read_processes"):
+        raise Unsupported("this container's processes are the host's own")
+    return cast("ProcessAccess", sandbox)
 
 
 def _file_access(sandbox: Sandbox) -> FileAccess:

@@ -9,6 +9,7 @@ import msgspec
 from proa import errors
 from proa.oci.files import FileStat, StatFile, Transfer
 from proa.oci.isolation import ExitStatus, Stats
+from proa.oci.processlist import ProcessList, ReadProcesses
 from proa.oci.resources import LinuxResources
 from proa.oci.spec import Process, Spec
 
@@ -189,6 +190,7 @@ Request = (
     | Resume
     | Update
     | ReadStats
+    | ReadProcesses
     | StatFile
     | Transfer
     | Finish
@@ -203,6 +205,7 @@ _hellos = msgspec.msgpack.Decoder(Hello)
 _failures = msgspec.msgpack.Decoder(Failure)
 _stats = msgspec.msgpack.Decoder(Stats)
 _file_stats = msgspec.msgpack.Decoder(FileStat)
+_process_lists = msgspec.msgpack.Decoder(ProcessList)
 _texts = msgspec.msgpack.Decoder(list[str])
 _ends = msgspec.msgpack.Decoder(ExitStatus)
 
@@ -235,6 +238,11 @@ def decode_stats(payload: bytes) -> Stats:
 def decode_file_stat(payload: bytes) -> FileStat:
     """Decode what is at a path; raises ``Corrupt``."""
     return _decoded(_file_stats, payload)
+
+
+def decode_processes(payload: bytes) -> ProcessList:
+    """Decode a list of processes; raises ``Corrupt``."""
+    return _decoded(_process_lists, payload)
 
 
 def decode_warnings(payload: bytes) -> list[str]:

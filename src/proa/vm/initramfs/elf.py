@@ -63,7 +63,7 @@ def find_soname(data: bytes) -> str:
         for offset in range(dynamic.offset, dynamic.offset + dynamic.file_bytes, _DYNAMIC.size):
             tag, value = _DYNAMIC.unpack_from(data, offset)
             values.setdefault(tag, value)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise Corrupt("an ELF file ends inside its dynamic section") from error
     if _DT_SONAME not in values or _DT_STRTAB not in values:
         return ""
@@ -134,7 +134,7 @@ def _segments(data: bytes) -> list[_Segment]:
                 data, start + index * size
             )
             segments.append(_Segment(kind, offset, address, file_bytes))
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise Corrupt("an ELF file ends inside its program headers") from error
     return segments
 
@@ -150,7 +150,7 @@ def _sections(data: bytes) -> list[_Section]:
             _Section(_text(data, names + header[0]), start + index * size, header[4], header[5])
             for index, header in enumerate(headers)
         ]
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise Corrupt("an ELF file ends inside its section headers") from error
 
 
