@@ -129,7 +129,7 @@ def test_a_container_that_the_command_line_starts_is_joined(api: Api):
 
 
 def test_attaching_without_an_upgrade_and_with_early_bytes(api: Api):
-    identity = create(api, "cat", OpenStdin=True)
+    identity = create(api, "cat", OpenStdin=True, StdinOnce=True)
     start(api, identity)
     target = f"{V}/containers/{identity}/attach?stream=1&stdin=1&stdout=1"
     with Hijacked(api, target, upgrade="", early=b"early ") as attached:
@@ -179,6 +179,18 @@ def test_an_attachment_that_is_aborted_leaves_the_container_alone(api: Api):
     with Hijacked(api, f"{V}/containers/{identity}/attach?stream=1&stdout=1") as attached:
         assert attached.read_frame() is not None
     assert api.ok("GET", f"/containers/{identity}/json").json()["State"]["Running"]
+
+
+def test_input_without_once_stays_open_for_the_next_client(api: Api):
+    identity = create(api, "sh", "-c", "read a; read b; echo $a $b", OpenStdin=True)
+    start(api, identity)
+    target = f"{V}/containers/{identity}/attach?stream=1&stdin=1"
+    with Hijacked(api, target) as first:
+        first.sock.sendall(b"one\n")
+        first.end_input()
+    with Hijacked(api, f"{target}&stdout=1") as second:
+        second.sock.sendall(b"two\n")
+        assert second.read_frame() == (1, b"one two\n")
 
 
 def test_a_websocket_carries_both_directions(api: Api):

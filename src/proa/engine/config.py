@@ -217,6 +217,7 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         entrypoint: None: the image's; empty tuple: none (``--entrypoint ""``).
         env: ``NAME=value`` in order; later ones win.
         user: ``user[:group]`` by name or number, empty: the image's.
+        stdin_once: the end of the first attached input is the container's end of file.
         stop_timeout_s: None: 10 seconds.
         network_mode: ``none``, ``host``, ``default``, ``container:ID`` or a network's name.
         networks: the wishes for ``network_mode``'s network, then further networks.
@@ -242,6 +243,7 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     annotations: dict[str, str] = {}
     tty: bool = False
     open_stdin: bool = False
+    stdin_once: bool = True
     stop_signal: str = ""
     stop_timeout_s: int | None = None
     auto_remove: bool = False

@@ -227,7 +227,7 @@ def encode_config(
         "AttachStderr": True,
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
-        "StdinOnce": config.open_stdin,
+        "StdinOnce": config.open_stdin and config.stdin_once,
         "Env": merge_environment(defaults.env, config.env),
         "Cmd": list(command) or None,
         "Image": config.image,

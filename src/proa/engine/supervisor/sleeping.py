@@ -68,7 +68,7 @@ class SleepingSupervisor(Supervisor):
             spec, kept.init, pidfd=kept.init_pidfd, console=kept.console, devpts=kept.devpts
         )
         supervisor._journal.resume()
-        supervisor.stdio.resume(kept, terminal=record.config.tty)
+        supervisor.stdio.resume(kept, terminal=record.config.tty, once=record.config.stdin_once)
         supervisor._clients.listen(context.layout.control(record.id), kept.control)
         supervisor._loop.add(kept.init_pidfd, READ, supervisor._on_exit)
         if kept.network is not None:

@@ -63,14 +63,14 @@ class ContainerStdio:
         if open_stdin:
             self._input = Input(self._loop, os.dup(console), once=False)
 
-    def resume(self, kept: Kept, *, terminal: bool) -> None:
-        """Go on with our ends as another process had them."""
+    def resume(self, kept: Kept, *, terminal: bool, once: bool) -> None:
+        """Go on with our ends as another process had them; ``once`` as in :meth:`connect_pipes`."""
         self._is_terminal = terminal
         self._outputs = [Output(self._loop, kept.stdout, "stdout", self._recorder)]
         if not terminal:
             self._outputs.append(Output(self._loop, kept.stderr, "stderr", self._recorder))
         if kept.stdin >= 0:
-            self._input = Input(self._loop, kept.stdin, once=not terminal)
+            self._input = Input(self._loop, kept.stdin, once=once and not terminal)
 
     @property
     def fds(self) -> tuple[int, int, int]:

@@ -352,7 +352,7 @@ class Supervisor:
             finally:
                 for fd in (theirs.stdin, theirs.stdout, theirs.stderr):
                     os.close(fd)
-            self.stdio.connect_pipes(ours, once=True)
+            self.stdio.connect_pipes(ours, once=self._config.stdin_once)
         self._sandbox = sandbox
         self._loop.add(sandbox.init.pidfd, READ, self._on_exit)
         self._network.serve()

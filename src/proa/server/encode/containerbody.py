@@ -69,6 +69,7 @@ def read_container(body: dict[str, Any], platform: str = "") -> ContainerConfig:
         annotations=host.mapping("Annotations"),
         tty=config.flag("Tty"),
         open_stdin=config.flag("OpenStdin"),
+        stdin_once=config.flag("StdinOnce"),
         stop_signal=config.text("StopSignal"),
         stop_timeout_s=config.integer("StopTimeout") if "StopTimeout" in config else None,
         auto_remove=auto_remove,

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Final
 
 import h11
@@ -22,6 +23,7 @@ from proa.server.call import Call, Query
 from proa.server.errors import ClientGone, HttpError, status_of, words_of
 from proa.server.http import guard, limits
 from proa.server.http.body import RequestBody
+from proa.server.http.handover import await_read
 from proa.server.http.service import Service
 from proa.server.responses import (
     Answer,
@@ -239,6 +241,7 @@ class Exchange:
         self.hijacked = True
         self.status = 101 if answer.head or self.wants_upgrade else 200
         self._send_bytes(answer.head or self._encode_upgrade(answer))
+        await_read(self._sock)
         self._service.memory.metrics.count_hijack()
         try:
             answer.serve(self._sock, early)
@@ -257,6 +260,7 @@ class Exchange:
 
     def _encode_head(self, status: int, headers: RawHeaders) -> bytes:
         self.status = status
+        headers = [*headers, ("Date", formatdate(usegmt=True))]
         if self._close or self._service.stopping:
             headers = [*headers, ("Connection", "close")]
         head = h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, b""))

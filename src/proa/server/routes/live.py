@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from proa.engine.containers.stats import StatsSample
@@ -108,10 +109,13 @@ def events(call: Call) -> Answer:
         if name not in EVENT_FILTERS:
             raise bad_request(f"invalid filter '{name}'")
 
+    # From now on, and not from when the client has the head: what it does then must not be missed.
+    since_ns = since_ns or time.time_ns()
+
     def produce(write: Write) -> None:
         with call.client.watch() as stop_fd:
             found = call.engine.events.follow(
-                since_ns=since_ns or None, until_ns=until_ns, filters=filters, stop_fd=stop_fd
+                since_ns=since_ns, until_ns=until_ns, filters=filters, stop_fd=stop_fd
             )
             for event in found:
                 write(encode_json(encode_event(event)) + b"\n")
