@@ -122,7 +122,7 @@ class TestSigProxy:
 
 @pytest.mark.parametrize("how", ["run", "start", "exec"])
 def test_the_size_of_the_terminal_is_there_at_once_and_followed(box: Proa, how: str) -> None:
-    script = "stty size; trap 'stty size; exit 3' WINCH; while :; do sleep 0.1; done"
+    script = "trap 'stty size; exit 3' WINCH; stty size; while :; do sleep 0.1; done"
     image = ("--network", "none", "busybox")
     command = ("sh", "-c", script)
     words = {

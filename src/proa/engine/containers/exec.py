@@ -52,7 +52,10 @@ def exec_in(
         if config.detach:
             return _run_detached(peer, process)
         streams = streams or Streams()
-        return _Session(peer, _sized(process, streams), config, streams).run()
+        code = _Session(peer, _sized(process, streams), config, streams).run()
+    if host.current is not None:
+        host.current.settle()
+    return code
 
 
 def _sized(process: Process, streams: Streams) -> Process:
