@@ -111,6 +111,7 @@ class JsonProgress:
 
 @contextmanager
 def _bars(io: IO) -> Iterator[Progress]:
+    import re
     from os import dup, fdopen
 
     from rich.console import Console
@@ -142,7 +143,9 @@ def _bars(io: IO) -> Iterator[Progress]:
                     for task in bars.tasks:
                         if task.total is None:
                             bars.update(task.id, total=1, completed=1)
-                    tasks[step] = bars.add_task(step, total=total_bytes or None)
+                    # A whole digest would leave no room for the bar.
+                    words = re.sub(r"sha256:([0-9a-f]{12})[0-9a-f]{52}", r"\1", step)
+                    tasks[step] = bars.add_task(words, total=total_bytes or None)
                 if total_bytes:
                     bars.update(tasks[step], completed=done_bytes, total=total_bytes)
 
