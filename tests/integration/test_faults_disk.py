@@ -20,6 +20,7 @@ from tests.support import engines, remains
 from tests.support.engines import Proa
 from tests.support.images import ensure_busybox
 from tests.support.layers import LayerBuilder, docker_archive
+from tests.support.registry import running_registry
 
 pytestmark = pytest.mark.requires("root", "userns", "overlay", "loop", "busybox", "mkfs.ext4")
 
@@ -156,6 +157,26 @@ def test_an_archive_that_does_not_fit(disk: Proa, tmp_path: Path) -> None:
         assert FULL in done.stderr
         assert WHAT_HELPS in done.stderr
         assert remains.holdings(disk) == before
+    assert "big" not in disk.ok("images")
+    assert disk(*RUN, "busybox", "echo", "runs") == (0, "runs\n", "")
+
+
+@pytest.mark.requires("docker-registry", "skopeo")
+def test_a_pull_that_does_not_fit(disk: Proa, tmp_path: Path) -> None:
+    small = LayerBuilder().file("small", os.urandom(1 << 20)).tar()
+    with running_registry(str(tmp_path)) as registry:
+        for name, layer in (("big:1", too_big()), ("small:1", small)):
+            (tmp_path / "image.tar").write_bytes(docker_archive([layer], names=[name]))
+            source = f"docker-archive:{tmp_path}/image.tar"
+            copy = ("skopeo", "copy", "-q", "--dest-tls-verify=false", source)
+            subprocess.run((*copy, f"docker://{registry.host}/{name}"), check=True)
+        before = remains.holdings(disk)
+        done = disk("pull", "-q", f"{registry.host}/big:1")
+        assert (done.code, done.stdout) == (1, "")
+        assert FULL in done.stderr
+        assert WHAT_HELPS in done.stderr
+        assert remains.holdings(disk) == before
+        disk.ok("pull", f"{registry.host}/small:1")
     assert "big" not in disk.ok("images")
     assert disk(*RUN, "busybox", "echo", "runs") == (0, "runs\n", "")
 
