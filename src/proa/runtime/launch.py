@@ -1,9 +1,9 @@
 """Start a child on a plan and see it through to its execve: the parent's side.
 
-Milestones come over the *report* pipe: ``n`` when a detached child has its namespaces, ``s`` when
-the child has stopped sharing descriptors, ``c`` when a staged child has mounted everything, ``p``
-when it is parked, end of file when it executes (close-on-exec) or dies. Which of the two it was is
-in the arena.
+Milestones come over the *report* pipe: ``n`` when a detached or spare child has its namespaces,
+``s`` when the child has stopped sharing descriptors, ``c`` when a staged child has mounted
+everything, ``p`` when it is parked, end of file when it executes (close-on-exec) or dies. Which of
+the two it was is in the arena.
 
 Crash rule: until the report ends, the child has its parent-death signal (except for ``exec``, whose
 short setup the parent awaits); whatever the parent opened is closed by its own end.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from proa.errors import ProaError
 from proa.linux.process import pidfd_open, pidfd_send_signal, wait_pidfd
@@ -88,8 +89,12 @@ class Launch:
         self._hold = hold
         self._ready = -1
 
+    def load(self, segments: Iterable[Segment]) -> None:
+        """Add to the plan of a child that waits."""
+        self._arena.load(segments)
+
     def await_namespaces(self) -> None:
-        """Wait until a detached child has its namespaces.
+        """Wait until a detached or spare child has its namespaces.
 
         Raises:
             ProaError: it stopped before that; it is gone.
@@ -242,6 +247,67 @@ class Launch:
                 os.close(fd)
 
 
+class Spawned(NamedTuple):
+    """A child that begins, and what its parent keeps until it goes on by itself.
+
+    Attributes:
+        ready: eventfd that lets it go on.
+        kept: descriptors to close once it has its own.
+    """
+
+    launch: Launch
+    ready: int
+    kept: tuple[int, ...]
+
+    def close(self) -> None:
+        """Close what the child has by now."""
+        for fd in self.kept:
+            os.close(fd)
+
+
+def spawn(
+    segments: Iterable[Segment],
+    *,
+    executor: Executor,
+    flags: int,
+    cgroup_fd: int,
+    subject: str,
+    fill: dict[int, int],
+    entered: Sequence[tuple[int, str]] = (),
+    shared: Sequence[int] = (),
+    detached_hold: int = -1,
+) -> Spawned:
+    """Make a child; see :func:`start`.
+
+    Raises:
+        OSError: the kernel refuses; nothing is left.
+    """
+    ours: list[int] = []
+    try:
+        ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        ours.append(ready)
+        parent = pidfd_open(os.getpid())
+        ours.append(parent)
+        report, reporting = os.pipe2(os.O_CLOEXEC)
+        ours.append(reporting)
+        hold = detached_hold if detached_hold >= 0 else os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            arena = Arena(shared=executor.SEPARATE_MEMORY)
+            arena.load(segments)
+            _fill(arena, fill, ready=ready, parent=parent, report=reporting, hold=hold)
+            with entering(entered):
+                child = executor.spawn(arena, flags, cgroup_fd)
+        except BaseException:
+            os.close(report)
+            os.close(hold)
+            raise
+    except BaseException:
+        for fd in ours:
+            os.close(fd)
+        raise
+    return Spawned(Launch(child, arena, report, hold, subject, shared), ready, tuple(ours))
+
+
 def start(
     segments: Iterable[Segment],
     *,
@@ -276,41 +342,39 @@ def start(
     Raises:
         ProaError: a step failed; nothing is left.
     """
-    ours: list[int] = []
-    launch = None
+    spawned = spawn(
+        segments, executor=executor, flags=flags, cgroup_fd=cgroup_fd, subject=subject, fill=fill,
+        entered=entered, shared=shared, detached_hold=detached_hold,
+    )  # fmt: skip
+    return go_on(spawned, disk=disk, prepare=prepare, staged=detached_hold >= 0)
+
+
+def go_on(
+    spawned: Spawned,
+    *,
+    disk: str,
+    prepare: Callable[[int, Arena], None],
+    staged: bool = False,
+) -> Launch:
+    """Bring a child that was made to where it has descriptors of its own; see :func:`start`.
+
+    Raises:
+        ProaError: a step failed; nothing is left.
+    """
+    launch = spawned.launch
+    launch.disk = disk
     try:
-        ready = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        ours.append(ready)
-        parent = pidfd_open(os.getpid())
-        ours.append(parent)
-        report, reporting = os.pipe2(os.O_CLOEXEC)
-        ours.append(reporting)
-        hold = detached_hold if detached_hold >= 0 else os.eventfd(0, os.EFD_CLOEXEC)
-        try:
-            arena = Arena(shared=executor.SEPARATE_MEMORY)
-            arena.load(segments)
-            _fill(arena, fill, ready=ready, parent=parent, report=reporting, hold=hold)
-            with entering(entered):
-                child = executor.spawn(arena, flags, cgroup_fd)
-        except BaseException:
-            os.close(report)
-            os.close(hold)
-            raise
-        launch = Launch(child, arena, report, hold, subject, shared)
-        launch.disk = disk
-        if detached_hold >= 0:
-            launch._ready = os.dup(ready)
+        if staged:
+            launch._ready = os.dup(spawned.ready)
             launch.await_namespaces()
-        prepare(child.pid, arena)
-        os.eventfd_write(ready, 1)
+        prepare(launch.child.pid, launch._arena)
+        os.eventfd_write(spawned.ready, 1)
         launch.await_separation()
     except BaseException:
-        if launch is not None:
-            launch.abort()
+        launch.abort()
         raise
     finally:
-        for fd in ours:
-            os.close(fd)
+        spawned.close()
     return launch
 
 

@@ -24,7 +24,7 @@ from proa.linux import namespaces as ns
 from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES
 from proa.oci.isolation import DirectoryRoot, OverlayRoot, SandboxSpec, Stdio
 from proa.oci.spec import Linux
-from proa.runtime import groups, slots
+from proa.runtime import groups, slots, spare
 from proa.runtime import launch as launching
 from proa.runtime.cgroupview import hierarchies
 from proa.runtime.compose import (
@@ -91,6 +91,18 @@ class ProcessIsolation:
         self._executor = executor
         self._cgroups = cgroups
 
+    def keep_spare(self) -> None:
+        """Make the namespaces of a usual container ahead, for the next :meth:`create`.
+
+        Raises:
+            ProaError: this machine cannot.
+        """
+        executor = _choose(self._executor)
+        try:
+            spare.keep(executor)
+        except OSError as error:
+            raise from_os_error(error, "cannot make namespaces") from error
+
     def create(
         self,
         sandbox: SandboxSpec,
@@ -123,6 +135,11 @@ class ProcessIsolation:
         return ProcessSandbox(
             sandbox, launch, creation.cgroup, executor, creation.warnings, parked=not start
         )
+
+
+def drop_spare() -> None:
+    """Undo :meth:`ProcessIsolation.keep_spare`, in a process that will start no container."""
+    spare.drop()
 
 
 def _choose(name: str) -> Executor:
@@ -171,32 +188,8 @@ class _Creation:
         self.cgroups = cgroups
         if cgroups and groups.born_inside():
             self.cgroup = groups.create(self.sandbox)
-        cloned, unshared = self._divide_namespaces()
-        opened = _open_namespaces(self.linux)
-        entered = [(fd, kind) for fd, kind in opened if kind != "user"]
-        users = [fd for fd, kind in opened if kind == "user"]
-        fill = {slots.USERNS: users[0]} if users else {}
-        subject = f"container {self.sandbox.id[:12]}"
+        launch = self._start()
         detachment = self.detachment
-        try:
-            launch = launching.start(
-                compose_start(unshared, joined=bool(users), announced=detachment is not None),
-                executor=self.executor,
-                flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
-                cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
-                subject=subject,
-                disk=self.sandbox.root.base if isinstance(self.sandbox.root, OverlayRoot) else "",
-                fill=fill,
-                prepare=self._prepare,
-                entered=entered,
-                shared=slots.SHARED,
-                detached_hold=detachment.hold if detachment is not None else -1,
-            )
-        except OSError as error:
-            raise from_os_error(error, f"cannot start {subject}") from error
-        finally:
-            for fd, _ in opened:
-                os.close(fd)
         if detachment is not None and detachment.on_mounts is not None:
             self._stage(launch, detachment.on_mounts)
         if self.connects_late:
@@ -208,6 +201,39 @@ class _Creation:
         else:
             launch.await_execution()
         return launch
+
+    def _start(self) -> launching.Launch:
+        """Bring a child to where it has descriptors of its own."""
+        cloned, unshared = self._divide_namespaces()
+        opened = _open_namespaces(self.linux)
+        entered = [(fd, kind) for fd, kind in opened if kind != "user"]
+        users = [fd for fd, kind in opened if kind == "user"]
+        root, subject = self.sandbox.root, f"container {self.sandbox.id[:12]}"
+        disk = root.base if isinstance(root, OverlayRoot) else ""
+        detachment = self.detachment
+        try:
+            if detachment is None and not opened and self.cgroup is None:
+                made = spare.take(self.executor, cloned | unshared, subject)
+                if made is not None:
+                    return launching.go_on(made, disk=disk, prepare=self._prepare)
+            return launching.start(
+                compose_start(unshared, joined=bool(users), announced=detachment is not None),
+                executor=self.executor,
+                flags=cloned | CLONE_CLEAR_SIGHAND | CLONE_FILES,
+                cgroup_fd=self.cgroup.clone_fd() if self.cgroup is not None else -1,
+                subject=subject,
+                disk=disk,
+                fill={slots.USERNS: users[0]} if users else {},
+                prepare=self._prepare,
+                entered=entered,
+                shared=slots.SHARED,
+                detached_hold=detachment.hold if detachment is not None else -1,
+            )
+        except OSError as error:
+            raise from_os_error(error, f"cannot start {subject}") from error
+        finally:
+            for fd, _ in opened:
+                os.close(fd)
 
     def _stage(self, launch: launching.Launch, on_mounts: Callable[[int], None]) -> None:
         launch.await_mounts()

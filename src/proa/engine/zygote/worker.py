@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import struct
@@ -30,6 +31,7 @@ from proa.engine.layout import Layout
 from proa.engine.supervisor.streams import Attachment
 from proa.errors import Forbidden, ProaError
 from proa.linux import process
+from proa.runtime.process import ProcessIsolation, drop_spare
 
 RunCommand = Callable[[list[str]], int]
 
@@ -75,7 +77,7 @@ class Worker:
         try:
             return self._run()
         finally:
-            self._drop_berth()
+            self._drop_made()
 
     def _run(self) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -89,7 +91,7 @@ class Worker:
             self._settled = False
             self._serve(context, *request)
             if not self._settled:
-                self._drop_berth()
+                self._drop_made()
             for action in self._deferred:
                 action()
             if not self._settled:
@@ -113,13 +115,25 @@ class Worker:
 
     def give_berth(self, berth: Berth) -> None:
         """Keep a directory for the next container."""
-        self._drop_berth()
+        if self._berth is not None:
+            berths.discard(self._berth)
         self._berth = berth
 
-    def _drop_berth(self) -> None:
+    def _make_ahead(self) -> None:
+        """Make what the next container needs of what can be made now."""
+        if self._berth is None:
+            self._berth = berths.prepare(self.layout)
+        try:
+            ProcessIsolation().keep_spare()
+        except ProaError:
+            pass  # who wants a container will be told
+
+    def _drop_made(self) -> None:
+        """Give up what was made ahead: this process will start no other container."""
         if self._berth is not None:
             berths.discard(self._berth)
             self._berth = None
+        drop_spare()
 
     def _await_request(
         self, context: contexts.Context, listener: int, notify: int
@@ -136,8 +150,8 @@ class Worker:
             if os.getppid() != self._zygote.pid:
                 return None
             context.warm()
-            if self._berth is None:
-                self._berth = berths.prepare(self.layout)
+            if not _is_wanted(sock):
+                self._make_ahead()
             signal.signal(DISMISSAL, _leave)
             try:
                 self.peer, _ = sock.accept()
@@ -241,6 +255,7 @@ class Worker:
             )  # fmt: skip
             return outcome.exit_code
         if kind == b"H":
+            self._drop_made()
             wake_here(self, context, payload.decode("ascii", "replace"))
             return 0
         start = wire.decode_start(payload)
@@ -271,6 +286,13 @@ class Worker:
         finally:
             signal.signal(signal.SIGIO, signal.SIG_IGN)
         return code
+
+
+def _is_wanted(listener: socket.socket) -> bool:
+    """Whether somebody is waiting already."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _leave(_number: int, _frame: object) -> None:

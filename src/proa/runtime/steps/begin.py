@@ -13,7 +13,7 @@ import os
 import struct
 from functools import lru_cache
 
-from proa.linux.mount import MS_PRIVATE, MS_REC
+from proa.linux.mount import MS_PRIVATE, MS_REC, MS_SLAVE
 from proa.linux.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWNET,
@@ -48,7 +48,9 @@ _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
 
 @lru_cache(maxsize=8)
-def begin(*, unshared: int, joined: bool = False, announced: bool = False) -> Segment:
+def begin(
+    *, unshared: int, joined: bool = False, announced: bool = False, spare: bool = False
+) -> Segment:
     """Signals and the namespaces that the child makes for itself, then waiting.
 
     Args:
@@ -56,6 +58,8 @@ def begin(*, unshared: int, joined: bool = False, announced: bool = False) -> Se
             another CPU it makes the cgroup and the rest of the plan meanwhile.
         joined: join another's user namespace first, so that what is made belongs to that.
         announced: report when they are there, for a parent that shows them to somebody.
+        spare: nobody knows how long the child will wait: what the host unmounts meanwhile must not
+            stay busy here. :func:`leave_host` follows.
     """
     steps = Steps()
     steps.add("die with the supervisor", "prctl", PR_SET_PDEATHSIG, _SIGKILL)
@@ -67,11 +71,26 @@ def begin(*, unshared: int, joined: bool = False, announced: bool = False) -> Se
     if unshared & CLONE_NEWNET:
         _raise_loopback(steps)
     if unshared & CLONE_NEWNS:
-        steps.add("make mounts private", "mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+        if spare:
+            steps.add("follow the host", "mount", None, b"/", None, MS_REC | MS_SLAVE, None)
+        else:
+            _make_private(steps)
     if announced:
         steps.add("announce the namespaces", "write", Slot(slots.REPORT), NAMESPACES, 1)
     wait(steps)
     return steps.compile("begin")
+
+
+@lru_cache(maxsize=1)
+def leave_host() -> Segment:
+    """What a spare child does first when it has become a container's."""
+    steps = Steps()
+    _make_private(steps)
+    return steps.compile("leave the host")
+
+
+def _make_private(steps: Steps) -> None:
+    steps.add("make mounts private", "mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
 
 
 @lru_cache(maxsize=1)
