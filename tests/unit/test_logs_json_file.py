@@ -125,6 +125,7 @@ def test_whatever_is_written_is_read_back(
 ) -> None:
     path = tmp_path_factory.mktemp("logs") / "log"
     writer = JsonFileWriter(str(path))
+    writer.open()
     for stream, data in writes:
         writer.write(stream, data, NOW_NS)
     writer.flush(NOW_NS)
@@ -307,3 +308,21 @@ def test_writing_keeps_up_with_a_pipe(tmp_path: Path) -> None:
     seconds = time.process_time() - began
     writer.close()
     assert len(chunk) * 200 / seconds > 30e6
+
+
+def test_a_log_is_made_when_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    writer = JsonFileWriter(str(path), JsonFileOptions(max_size_bytes=10, max_files=2))
+    writer.flush(NOW_NS)
+    assert not path.exists()
+    writer.write("stdout", b"line\n", NOW_NS)
+    writer.close()
+    again = JsonFileWriter(str(path), JsonFileOptions(max_size_bytes=10, max_files=2))
+    again.write("stdout", b"next\n", NOW_NS)
+    again.close()
+    assert logged(path) == "next\n", "the size of what was there counts"
+    again = JsonFileWriter(str(path))
+    again.open()
+    again.open()
+    again.close()
+    assert logged(path) == "next\n"

@@ -105,7 +105,7 @@ def test_writer_and_reader_meet(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ProaError, match="cannot open the log"):
-        open_log_writer(LogConfig(), str(tmp_path / "missing" / "log"))
+        open_log_writer(LogConfig(), str(tmp_path / "missing" / "log")).open()
     (tmp_path / "link").symlink_to("/etc/passwd")
     with pytest.raises(ProaError, match="cannot open the log"):
-        open_log_writer(LogConfig(), str(tmp_path / "link"))
+        open_log_writer(LogConfig(), str(tmp_path / "link")).open()

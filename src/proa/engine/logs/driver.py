@@ -44,6 +44,13 @@ class LogWriter(Protocol):
     def dropped_bytes(self) -> int:
         """Bytes that could not be written since the log was opened."""
 
+    def open(self) -> None:
+        """Make the log, if nothing was written yet. Idempotent.
+
+        Raises:
+            ProaError: it cannot be opened.
+        """
+
     def write(self, stream: Stream, data: bytes, time_ns: int) -> None:
         """Log what a container wrote; never raises for a full or failing disk.
 

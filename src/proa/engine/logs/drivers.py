@@ -41,15 +41,12 @@ def open_log_writer(
     labels: Mapping[str, str] | None = None,
     env: Sequence[str] = (),
 ) -> LogWriter:
-    """Open a container's log for its supervisor.
+    """Return the writer of a container's log for its supervisor; it opens when it has to.
 
     Args:
         config: driver and options, validated before.
         path: the json-file driver's current file.
         labels, env: of the container, for the options that put them into entries.
-
-    Raises:
-        ProaError: the file cannot be opened.
     """
     if config.driver == "none":
         return NullWriter()

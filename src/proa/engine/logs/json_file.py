@@ -44,15 +44,12 @@ class JsonFileWriter:
         options: JsonFileOptions | None = None,
         attributes: Mapping[str, str] | None = None,
     ) -> None:
-        """Open the log, creating it if it is not there.
+        """Prepare to write; :meth:`open` or the first entry makes the file.
 
         Args:
             path: the current file; rotated ones get suffixes.
             options: rotation; None for one unlimited file.
             attributes: what each entry carries as ``attrs``.
-
-        Raises:
-            ProaError: the file cannot be opened.
         """
         self._path = path
         self._options = options or JsonFileOptions()
@@ -67,11 +64,8 @@ class JsonFileWriter:
         self._dropped_bytes = 0
         self._unreported_bytes = 0
         self._error = ""
-        try:
-            self._descriptor = create(path)
-            self._size_bytes = _cut_incomplete_line(self._descriptor)
-        except OSError as error:
-            raise from_os_error(error, f"cannot open the log {path}") from error
+        self._descriptor = -1
+        self._size_bytes = 0
 
     @property
     def error(self) -> str:
@@ -82,6 +76,14 @@ class JsonFileWriter:
     def dropped_bytes(self) -> int:
         """Bytes that could not be written since the log was opened."""
         return self._dropped_bytes
+
+    def open(self) -> None:
+        """Make the file; see :class:`LogWriter`."""
+        if self._descriptor < 0:
+            try:
+                self._open()
+            except OSError as error:
+                raise from_os_error(error, f"cannot open the log {self._path}") from error
 
     def write(self, stream: Stream, data: bytes, time_ns: int) -> None:
         """Log what a container wrote; see :class:`LogWriter`."""
@@ -128,7 +130,12 @@ class JsonFileWriter:
 
     def _append(self, stream: Stream, data: bytes, time_ns: int) -> None:
         """Write the entries of at most ``ENTRY_BYTES`` that are whole lines or one piece."""
-        if self._limit_bytes and self._size_bytes >= self._limit_bytes:
+        if self._descriptor < 0:
+            try:
+                self._open()
+            except OSError:
+                pass  # writing tries again and says why not
+        if 0 < self._limit_bytes <= self._size_bytes and self._descriptor >= 0:
             self._rotate()
         tail = self._tails[stream] + format_rfc3339_ns(time_ns).encode() + b'"}\n'
         entries = _encode(data, tail)
@@ -138,6 +145,8 @@ class JsonFileWriter:
 
     def _write(self, entries: bytes, payload_bytes: int) -> None:
         try:
+            if self._descriptor < 0:
+                self._open()
             written = os.write(self._descriptor, entries)
             if written < len(entries):
                 # The disk is full now or the process is being killed; the rest tells which.
@@ -155,9 +164,14 @@ class JsonFileWriter:
         self._dropped_bytes += payload_bytes
         self._unreported_bytes += payload_bytes
         try:
-            os.ftruncate(self._descriptor, self._size_bytes)
+            if self._descriptor >= 0:
+                os.ftruncate(self._descriptor, self._size_bytes)
         except OSError:
             pass  # the reader skips an incomplete line, and the next opening cuts it
+
+    def _open(self) -> None:
+        self._descriptor = create(self._path)
+        self._size_bytes = _cut_incomplete_line(self._descriptor)
 
     def _gap_notice(self, time_ns: int) -> bytes:
         text = f"proa: {self._unreported_bytes} bytes were not logged: {self._error}\n"

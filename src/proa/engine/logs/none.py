@@ -20,6 +20,9 @@ class NullWriter:
         """Zero: nothing was promised."""
         return 0
 
+    def open(self) -> None:
+        """Do nothing."""
+
     def write(self, stream: Stream, data: bytes, time_ns: int) -> None:
         """Do nothing."""
 

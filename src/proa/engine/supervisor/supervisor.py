@@ -374,6 +374,7 @@ class Supervisor:
     def _announce(self) -> None:
         """Answer to clients from now on, and record that the container runs."""
         self._announce_timer = None
+        self._log.open()
         self._clients.listen(self._context.layout.control(self._journal.record.id))
         self._record_start()
 

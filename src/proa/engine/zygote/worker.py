@@ -47,6 +47,10 @@ DISMISSAL = signal.SIGRTMAX
 
 _FAILED_WAKE_PAUSE_S = 1.0
 
+_CALM_MS = 1
+_RUNS_A_COLLECTION = 16
+"""Cycles are few and small; looking for them after each run would cost more than it frees."""
+
 MAX_RUNS = 200
 """A worker that ran so many containers makes room: what leaks, leaks little."""
 
@@ -69,6 +73,8 @@ class Worker:
         self._zygote = zygote
         self._deferred: list[Callable[[], object]] = []
         self._settled = False
+        self._was_command = False
+        self._runs = 0
         self._berth: Berth | None = None
         self._environment = dict(os.environb)
 
@@ -178,10 +184,13 @@ class Worker:
         host.current = None
         self._deferred.clear()
         os.chdir("/")
-        if os.environb != self._environment:
+        if self._was_command:
+            self._was_command = False
             os.environ.clear()
             os.environb.update(self._environment)
-        gc.collect()
+        self._runs += 1
+        if self._runs % _RUNS_A_COLLECTION == 0:
+            gc.collect()
         gc.disable()
 
     def _reach_zygote(self) -> tuple[int, int] | None:
@@ -270,7 +279,7 @@ class Worker:
 
     def _run_command(self, payload: bytes, fds: list[int]) -> int:
         argv = _adopt_client(payload, fds)
-        self._clean = False
+        self._was_command = True
         if self.peer is not None:
             _interrupt_on_input(self.peer)
         gc.enable()
@@ -289,10 +298,10 @@ class Worker:
 
 
 def _is_wanted(listener: socket.socket) -> bool:
-    """Whether somebody is waiting already."""
+    """Whether somebody asks now or in a moment: in a burst, making things ahead would delay all."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(_CALM_MS))
 
 
 def _leave(_number: int, _frame: object) -> None:
