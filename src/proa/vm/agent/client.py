@@ -27,6 +27,7 @@ ANSWER_TIMEOUT_S = 2.0
 SLOW_TIMEOUT_S = 60.0
 """For what runs programs in the guest: emulated on a busy host, that takes seconds."""
 
+_CHECKED = (messages.Exec, messages.Finish, Transfer)
 _SLOW = (messages.SetUp, messages.Create, messages.Start, messages.Exec, messages.Finish, Transfer)
 
 
@@ -111,11 +112,16 @@ class AgentClient:
     def request(self, message: messages.Request, timeout_s: float | None = None) -> bytes:
         """Ask, and wait for the answer.
 
+        What may take long is only asked of an agent that answers at once.
+
         Raises:
             Unavailable: the guest has ended.
             TimedOut: its agent does not answer.
             ProaError: what the agent says went wrong.
         """
+        if isinstance(message, _CHECKED):
+            ping = messages.Ping()
+            self.await_answer(self.post(ping), ping)
         return self.await_answer(self.post(message), message, timeout_s)
 
     def post(self, message: messages.Request) -> Pending:
