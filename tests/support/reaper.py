@@ -79,17 +79,19 @@ def serve() -> None:
                 rests[client] = b""
                 continue
             client = key.fileobj  # type: ignore[assignment]
-            data = client.recv(4096)
+            try:
+                data = client.recv(4096)
+                *lines, rests[client] = (rests[client] + data).split(b"\n")
+                for line in lines:
+                    named.add(labels_of(line.decode().strip()))
+                    client.sendall(b"ACK\n")
+            except ConnectionError:  # it ended with our answer unread
+                data = b""
             if not data:
                 selector.unregister(client)
                 client.close()
                 del rests[client]
                 deadline = time.monotonic() + timeout_s()
-                continue
-            *lines, rests[client] = (rests[client] + data).split(b"\n")
-            for line in lines:
-                named.add(labels_of(line.decode().strip()))
-                client.sendall(b"ACK\n")
     for labels in named:
         if labels:
             remove_all(labels)

@@ -39,8 +39,8 @@ fi
 if ! [ -s "$PGDATA/PG_VERSION" ]; then
     user=${POSTGRES_USER:-postgres}
     printf '%s\\n' "$POSTGRES_PASSWORD" >/tmp/password
-    initdb --username "$user" --pwfile /tmp/password --auth scram-sha-256 --no-sync --no-locale \\
-        --encoding UTF8 >/dev/null
+    initdb --username "$user" --pwfile /tmp/password --auth-local trust \\
+        --auth-host scram-sha-256 --no-sync --no-locale --encoding UTF8 >/dev/null
     rm /tmp/password
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
     if [ "${POSTGRES_DB:-$user}" != postgres ]; then
