@@ -23,12 +23,12 @@ from tests.support import engines, netns
 
 from benchmarks import measure, rootfs
 from benchmarks.measure import Case, Command, MeasurementError, Report, Verdict
-from benchmarks.peers import Docker
+from benchmarks.peers import Docker, Podman
 from benchmarks.subject import Subject
 from proa.linux import netns as namespaces
 
 MANY = 200
-_TRANSFER_S = 1.5
+_TRANSFER_S = 0.4
 
 SERVE = """
 import socket, sys
@@ -71,19 +71,30 @@ else:
 """
 
 
+class Bridged(msgspec.Struct, kw_only=True):
+    """A peer and the namespace that it works in."""
+
+    engine: Docker | Podman
+    host: netns.Host
+
+    @property
+    def name(self) -> str:
+        """Row of the tables."""
+        return self.engine.name
+
+
 class Setting(msgspec.Struct, kw_only=True):
     """What the sections measure.
 
     Attributes:
         proa: Proa in this process' namespace, which is a new one.
-        docker: Docker with its default bridge in another; None when it is not there.
-        here, there: the two namespaces.
+        peers: engines with a default bridge of their own, each in another namespace.
+        here: Proa's namespace.
     """
 
     proa: Subject
-    docker: Docker | None
+    peers: Sequence[Bridged]
     here: netns.Host
-    there: netns.Host
     scale: float
     report: Report
 
@@ -114,9 +125,10 @@ def starts(setting: Setting) -> None:
         )
         for name in ("none", "bridge", "web")
     ]
-    if setting.docker is not None:
-        argv = setting.docker.bridged_argv("true")
-        cases.append(Case(name="docker run", once=Command(argv), repeats=max(3, count // 10)))
+    for peer in setting.peers:
+        argv = peer.engine.bridged_argv("true")
+        repeats = max(3, count // 10)
+        cases.append(Case(name=f"{peer.name} run", once=Command(argv), repeats=repeats))
     medians = setting.keep("run --rm, ms", measure.interleave(cases), "proa run --network none")
     proa.proa.ok("network", "rm", "web")
     bridge = medians["proa run --network bridge"]
@@ -146,8 +158,7 @@ class Pair(msgspec.Struct, kw_only=True):
 def transfers(setting: Setting) -> None:
     """Throughput, round trips and connections, container to container and through a port."""
     pairs = {"proa": _proa_pair(setting)}
-    if setting.docker is not None:
-        pairs["docker"] = _docker_pair(setting.docker, setting.there)
+    pairs |= {peer.name: _peer_pair(peer) for peer in setting.peers}
     figures: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
         for pair in pairs.values():
@@ -160,7 +171,7 @@ def transfers(setting: Setting) -> None:
                     raise
                 print(f"{name} is left out: {error}")
                 del pairs[name]
-        for _ in range(max(3, round(9 * setting.scale))):
+        for _ in range(max(5, round(31 * setting.scale))):
             for kind in ("throughput", "latency", "connect"):
                 for name, pair in pairs.items():
                     for way, value in _ask(pair, kind):
@@ -172,23 +183,23 @@ def transfers(setting: Setting) -> None:
         print(f"{median:10.1f} {unit:6} {what}, {name}", flush=True)
     _judge_transfers(setting, {key: sorted(v)[len(v) // 2] for key, v in figures.items()})
     setting.proa.proa.remove_all()
-    if setting.docker is not None:
-        setting.docker.remove_all()
+    for peer in setting.peers:
+        peer.engine.remove_all()
 
 
 def _judge_transfers(setting: Setting, medians: dict[tuple[str, str], float]) -> None:
     for (what, name), value in medians.items():
-        if name != "proa" or (what, "docker") not in medians:
+        if name == "proa":
             continue
-        ratio = value / medians[what, "docker"]
+        ratio = medians[what, "proa"] / value
         more_is_better = what.startswith("throughput")
         # A tenth is what two runs of the same engine differ by here.
         limit = 0.9 if more_is_better else 1.1
-        promise = what.replace(", ", "-")
+        promise = what.replace(", ", "-") + f"-{name}"
         setting.judge(
             Verdict(
                 promise=promise, measured=ratio, limit=limit, at_most=not more_is_better,
-                unit=" of docker",
+                unit=f" of {name}",
             )
         )  # fmt: skip
 
@@ -201,14 +212,14 @@ def _proa_pair(setting: Setting) -> Pair:
     return _pair(documents, setting.here)
 
 
-def _docker_pair(docker: Docker, host: netns.Host) -> Pair:
+def _peer_pair(peer: Bridged) -> Pair:
     documents = []
-    for name, words in (("aa", ("-p", "7001:7000")), ("bb", ())):
-        argv = docker.argv("run", "-d", "--name", name, *words, "busybox", "sleep", "100000")
-        subprocess.run(argv, check=True, capture_output=True)
-        done = subprocess.run(docker.argv("inspect", name), check=True, capture_output=True)
+    for name, options in (("aa", ("-p", "7001:7000")), ("bb", ())):
+        subprocess.run(peer.engine.idle_argv(name, *options), check=True, capture_output=True)
+        argv = peer.engine.argv("inspect", name)
+        done = subprocess.run(argv, check=True, capture_output=True)
         documents += json.loads(done.stdout)
-    return _pair(documents, host)
+    return _pair(documents, peer.host)
 
 
 def _pair(documents: list[dict[str, dict[str, str]]], host: netns.Host) -> Pair:
@@ -287,18 +298,17 @@ def main() -> int:
     base = tempfile.mkdtemp(prefix="pn-", dir="/var/tmp")
     try:
         with ExitStack() as stack:
-            there = stack.enter_context(netns.host())
             here = stack.enter_context(netns.host())
             root = os.path.join(base, "rootfs")
             rootfs.make_directory(root)
             archive = os.path.join(base, "rootfs.tar")
             with open(archive, "wb") as file:
                 file.write(rootfs.pack(root))
-            docker = _open_docker(stack, there, archive, os.path.join(base, "docker"), options)
+            peers = [] if options.no_peers else list(_open_peers(stack, archive, base))
             stack.enter_context(namespaces.entered(here.fd))
             proa = stack.enter_context(engines.temporary_root())
             setting = Setting(
-                proa=Subject("proa", proa, archive), docker=docker, here=here, there=there,
+                proa=Subject("proa", proa, archive), peers=peers, here=here,
                 scale=0.2 if options.quick else 1.0, report=report,
             )  # fmt: skip
             for name in options.only or SECTIONS:
@@ -316,19 +326,25 @@ def main() -> int:
     return 0 if all(verdict.kept for verdict in report.verdicts) else 1
 
 
-def _open_docker(
-    stack: ExitStack, there: netns.Host, archive: str, base: str, options: argparse.Namespace
-) -> Docker | None:
-    if options.no_peers or shutil.which("dockerd") is None:
-        return None
-    try:
-        with namespaces.entered(there.fd):
-            docker = Docker(archive, base, network=())
-    except (MeasurementError, subprocess.CalledProcessError) as error:
-        print(f"docker is installed but does not work here: {error}")
-        return None
-    stack.callback(docker.close)
-    return docker
+def _open_peers(stack: ExitStack, archive: str, base: str) -> Iterator[Bridged]:
+    def open_docker(host: netns.Host) -> Docker:
+        with namespaces.entered(host.fd):
+            return Docker(archive, os.path.join(base, "docker"), network=())
+
+    def open_podman(host: netns.Host) -> Podman:
+        return Podman(archive, os.path.join(base, "podman"), host.argv())
+
+    for program, make in (("dockerd", open_docker), ("podman", open_podman)):
+        if shutil.which(program) is None:
+            continue
+        host = stack.enter_context(netns.host())
+        try:
+            engine = make(host)
+        except (MeasurementError, subprocess.CalledProcessError) as error:
+            print(f"{program} is installed but does not work here: {error}")
+            continue
+        stack.callback(engine.close)
+        yield Bridged(engine=engine, host=host)
 
 
 def _options() -> argparse.Namespace:

@@ -138,18 +138,28 @@ class Crun(OciRuntime):
             self._holder.communicate()
 
 
+_PODMAN_LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
+
+
 class Podman(Peer):
     """podman with storage and run directories of its own, on runc."""
 
     name = "podman"
 
-    def __init__(self, archive: str, base: str) -> None:
+    def __init__(self, archive: str, base: str, prefix: Sequence[str] = ()) -> None:
+        """Make the storage.
+
+        Args:
+            archive: the root as a tar.
+            base: directory of its own.
+            prefix: words in front of every command line, to run it in another network namespace.
+        """
         self.version = _first_line("podman", "--version")
         self._storage = os.path.join(base, "root")
-        places = {"root": "root", "runroot": "run", "tmpdir": "tmp"}
+        places = {"root": "root", "runroot": "run", "tmpdir": "tmp", "network-config-dir": "net"}
         options = [f"--{word}={os.path.join(base, name)}" for word, name in places.items()]
         drivers = ["--storage-driver=overlay", "--cgroup-manager=cgroupfs", "--events-backend=none"]
-        self._argv = ["podman", *options, *drivers, "--runtime=runc"]
+        self._argv = [*prefix, "podman", *options, *drivers, "--runtime=runc"]
         _checked(self.argv("import", "-q", archive, "busybox"))
 
     def argv(self, *words: str) -> list[str]:
@@ -162,12 +172,24 @@ class Podman(Peer):
         The limits are low ones: podman's defaults are above the host's, and raising them needs
         CAP_SYS_RESOURCE, which not every root has.
         """
-        limits = ["--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096"]
-        return [*self._argv, "run", "--rm", "--network=none", *limits, "busybox", *command]
+        return self.argv("run", "--rm", "--network=none", *_PODMAN_LIMITS, "busybox", *command)
+
+    def bridged_argv(self, *command: str) -> list[str]:
+        """As :meth:`run_argv`, with the default bridge."""
+        return self.argv("run", "--rm", "--network=podman", *_PODMAN_LIMITS, "busybox", *command)
+
+    def idle_argv(self, name: str, *options: str) -> list[str]:
+        """Return the argv that starts an idle container on the default bridge."""
+        words = ("--network=podman", *_PODMAN_LIMITS, "--name", name, *options)
+        return self.argv("run", "-d", *words, "busybox", "sleep", "100000")
+
+    def remove_all(self) -> None:
+        """Remove every container."""
+        _checked(self.argv("rm", "-af", "-t", "0"))
 
     def close(self) -> None:
         """As :meth:`Peer.close`: removes containers and the storage's mount of itself."""
-        _checked([*self._argv, "rm", "-af", "-t", "0"])
+        self.remove_all()
         overlay = os.path.join(self._storage, "overlay")
         if os.path.ismount(overlay):
             _checked(["umount", overlay])
@@ -204,6 +226,11 @@ class Docker(Peer):
             self.close()
             raise
 
+    @property
+    def path(self) -> str:
+        """The daemon's socket."""
+        return self._socket.removeprefix("unix://")
+
     def argv(self, *words: str) -> list[str]:
         """Return the argv of ``docker <words>`` on this daemon."""
         return [*self._client, *words]
@@ -227,6 +254,10 @@ class Docker(Peer):
     def bridged_argv(self, *command: str) -> list[str]:
         """As :meth:`run_argv`, on the default bridge of a daemon that has one."""
         return [*self._client, "run", "--rm", "busybox", *command]
+
+    def idle_argv(self, name: str, *options: str) -> list[str]:
+        """Return the argv that starts an idle container on the default bridge."""
+        return self.argv("run", "-d", "--name", name, *options, "busybox", "sleep", "100000")
 
     def detached_argv(self) -> list[str]:
         """Return the argv that starts an idle container."""
