@@ -7,12 +7,14 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from proa.errors import Conflict, Corrupt, Invalid
-from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.extract import Destination, Ownership, copy, unpack
 from proa.image.layers.treepack import END, Packer
+from proa.image.layers.treewalk import Item, Walker
 
 MINE = Ownership(uid=os.geteuid(), gid=os.getegid(), strip=True)
 
@@ -231,3 +233,63 @@ def _no_descriptor_is_left() -> Iterator[None]:
     before = len(os.listdir("/proc/self/fd"))
     yield
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def copied(source: Path, target: Path, **ownership: Any) -> None:
+    fd, root = os.open(source, os.O_PATH), os.open(target, os.O_RDONLY)
+    try:
+        copy(
+            Walker().walk_below([fd], b""), Destination(root_fd=root), Ownership(**ownership), "it"
+        )
+    finally:
+        os.close(fd)
+        os.close(root)
+
+
+def test_a_direct_copy_is_what_the_archive_would_make(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "deep/er").mkdir(parents=True)
+    target.mkdir()
+    (source / "deep/er/file").write_bytes(b"x" * 300_000)
+    os.link(source / "deep/er/file", source / "again")
+    (source / "link").symlink_to("/nowhere")
+    os.mkfifo(source / "fifo", 0o640)
+    with open(source / "sparse", "wb") as stream:
+        stream.truncate(1 << 30)
+        stream.seek(1 << 29)
+        stream.write(b"middle")
+    os.chmod(source / "deep", 0o750)
+    for path in ("deep/er/file", "deep/er", "deep", "sparse"):
+        os.utime(source / path, ns=(1, 1_000_000_001))
+    copied(source, target, uid=os.getuid(), gid=os.getgid())
+    for path in sorted(source.rglob("*")):
+        ours, theirs = path.lstat(), (target / path.relative_to(source)).lstat()
+        assert (ours.st_mode, ours.st_size, ours.st_mtime_ns, ours.st_nlink) == (
+            theirs.st_mode, theirs.st_size, theirs.st_mtime_ns, theirs.st_nlink,
+        )  # fmt: skip
+    assert (target / "again").samefile(target / "deep/er/file")
+    assert (target / "sparse").lstat().st_blocks < 1000
+    with open(target / "sparse", "rb") as stream:
+        stream.seek(1 << 29)
+        assert stream.read(6) == b"middle"
+
+
+def test_a_file_that_shrinks_is_filled_with_zeros(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    for size in (1000, 1_000_000):
+        (source / f"{size}").write_bytes(b"x" * size)
+    fd, root = os.open(source, os.O_PATH), os.open(target, os.O_RDONLY)
+
+    def shrinking() -> Iterator[Item]:
+        for entry, data in Walker().walk_below([fd], b""):
+            os.truncate(source / entry.name.decode(), 10)
+            yield entry, data
+
+    own = Ownership(uid=os.getuid(), gid=os.getgid())
+    copy(shrinking(), Destination(root_fd=root), own, "it")
+    os.close(fd)
+    os.close(root)
+    for size in (1000, 1_000_000):
+        assert (target / f"{size}").read_bytes() == b"x" * 10 + bytes(size - 10)

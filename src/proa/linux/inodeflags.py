@@ -1,15 +1,20 @@
 """What an inode carries beside owner, mode and extended attributes: flags and the project.
 
-Source: ioctl_fslist of linux/fs.h, ``FS_IOC_FSGETXATTR`` and ``struct fsxattr``.
+Source: ioctl_fslist of linux/fs.h, ``FS_IOC_FSGETXATTR`` and ``struct fsxattr``; ioctl_iflags(2).
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 import struct
 from typing import NamedTuple
 
 _FS_IOC_FSGETXATTR = 0x801C581F
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IOC_SETFLAGS = 0x40086602
+_TOPDIR = 0x00020000
+_FLAGS = struct.Struct("i")
 _FSXATTR = struct.Struct("5I8x")
 
 
@@ -29,3 +34,21 @@ def read_inode_flags(fd: int) -> InodeFlags:
     raw = fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
     flags, _, _, project, _ = _FSXATTR.unpack(raw)
     return InodeFlags(flags, project)
+
+
+def spread_children(path: str) -> None:
+    """Let ext4 treat the directories in this one as unrelated (FS_TOPDIR_FL).
+
+    Each gets a place of its own on the disk. Beside one another they suffer from each other: where
+    many files have just been deleted, every new file waits for a search through their inodes
+    (``recently_deleted`` of fs/ext4/ialloc.c), tens of times as long as the making itself.
+
+    Raises:
+        OSError: ENOTTY, EOPNOTSUPP: another filesystem, which has no use for it.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        (flags,) = _FLAGS.unpack(fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(_FLAGS.size)))
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, _FLAGS.pack(flags | _TOPDIR))
+    finally:
+        os.close(fd)

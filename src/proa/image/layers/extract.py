@@ -1,4 +1,4 @@
-"""From a tar to files, into a directory that somebody else may be changing.
+"""From a tar or a tree to files, into a directory that somebody else may be changing.
 
 Two kinds of destinations. In a *container's root* links on the way are the container's own business
 and are followed, inside that root. On the *host* the archive comes from a container: below the
@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -20,12 +21,14 @@ from proa.image.layers import entry as tar
 from proa.image.layers.entry import Entry, Refusal
 from proa.image.layers.reader import TarReader
 from proa.image.layers.stream import ByteStream
+from proa.image.layers.treewalk import Item
 from proa.image.layers.xattrs import write_xattrs
 from proa.linux.openat2 import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SPECIAL_BITS = 0o7000
+_SMALL_BYTES = 256 * 1024
 
 
 class Ownership(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +100,72 @@ def unpack(
         unpacker.close()
 
 
+def copy(items: Iterable[Item], destination: Destination, ownership: Ownership, what: str) -> None:
+    """Copy walked objects: what :func:`unpack` makes of their archive, without making that.
+
+    Args:
+        items: names are relative to the destination.
+        destination, ownership, what: as for :func:`unpack`.
+
+    Raises:
+        Invalid, Conflict, OSError: as :func:`unpack`.
+    """
+    unpacker = _Unpacker(destination, ownership, what)
+    try:
+        for entry, data in items:
+            unpacker.make(entry, _File(data))
+        unpacker.finish()
+    finally:
+        unpacker.close()
+
+
+class _Data(Protocol):
+    """Where the data of an entry comes from."""
+
+    def copy_data(self, fd: int, size: int) -> None:
+        """Write the next ``size`` bytes to ``fd``."""
+
+
+class _File:
+    """An open file as the data of an entry; one that has become shorter is filled with zeros."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def copy_data(self, fd: int, size: int) -> None:
+        if size <= _SMALL_BYTES:
+            data = os.read(self._fd, size) if size else b""
+            if len(data) < size:
+                data = data.ljust(size, b"\0")
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            return
+        at = 0
+        while at < size and (piece := self._find_data(at, size)):
+            start, end = piece
+            os.lseek(fd, start, os.SEEK_SET)
+            at = start
+            while at < end and (sent := os.sendfile(fd, self._fd, at, end - at)):
+                at += sent
+            if at < end:
+                break
+        os.ftruncate(fd, size)
+
+    def _find_data(self, at: int, size: int) -> tuple[int, int] | None:
+        """The next stretch of data from ``at``; holes stay holes."""
+        try:
+            start = os.lseek(self._fd, at, os.SEEK_DATA)
+            end = os.lseek(self._fd, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            return at, size
+        return (start, min(end, size)) if start < size else None
+
+
 class _Unpacker:
     def __init__(self, destination: Destination, ownership: Ownership, what: str) -> None:
         self._destination = destination
@@ -120,7 +189,7 @@ class _Unpacker:
             finally:
                 os.close(fd)
 
-    def make(self, entry: Entry, reader: TarReader) -> None:
+    def make(self, entry: Entry, reader: _Data) -> None:
         parts = self._split(entry.name, entry)
         if not parts:
             return
@@ -130,10 +199,11 @@ class _Unpacker:
             self._make_directory(parent_fd, name, entry)
             self._times[b"/".join(parts)] = entry.mtime_ns
             return
-        self._clear_way(parent_fd, name, entry)
         if kind == tar.REGULAR:
             self._make_file(parent_fd, name, entry, reader)
-        elif kind == tar.SYMLINK:
+            return
+        self._clear_way(parent_fd, name, entry)
+        if kind == tar.SYMLINK:
             os.symlink(entry.link, name, dir_fd=parent_fd)
             self._describe_name(parent_fd, name, entry)
         elif kind == tar.LINK:
@@ -209,8 +279,12 @@ class _Unpacker:
         finally:
             os.close(fd)
 
-    def _make_file(self, parent_fd: int, name: bytes, entry: Entry, reader: TarReader) -> None:
-        fd = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
+    def _make_file(self, parent_fd: int, name: bytes, entry: Entry, reader: _Data) -> None:
+        try:
+            fd = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
+        except FileExistsError:
+            self._clear_way(parent_fd, name, entry)
+            fd = os.open(name, _CREATE, 0o600, dir_fd=parent_fd)
         try:
             if entry.extents is None:
                 reader.copy_data(fd, entry.size)

@@ -167,7 +167,12 @@ class Snapshots:
 
     def _prepare(self) -> None:
         for name in ("", "/l", "/staging"):
-            os.makedirs(f"{self.path}{name}", 0o700, exist_ok=True)
+            path = f"{self.path}{name}"
+            if os.path.isdir(path):
+                continue
+            os.makedirs(path, 0o700, exist_ok=True)
+            if name == "/staging":
+                _spread(path)
 
 
 class Staged:
@@ -263,6 +268,16 @@ class Staged:
         if self._lock:
             self._lock.release()
             self._lock = None
+
+
+def _spread(path: str) -> None:
+    """Unpack no layer where the inodes of another have just been given back."""
+    from proa.linux.inodeflags import spread_children
+
+    try:
+        spread_children(path)
+    except OSError:
+        return  # not ext4
 
 
 def _make_root(path: str) -> None:

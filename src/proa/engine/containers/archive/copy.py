@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import msgspec
 
@@ -16,8 +16,9 @@ from proa.engine.containers.query import find_image
 from proa.engine.context import Context
 from proa.errors import Invalid, NotFound, from_os_error
 from proa.fs import rootpath
-from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.extract import Destination, Ownership, copy, unpack
 from proa.image.layers.treepack import END, Packer
+from proa.image.layers.treewalk import Item
 from proa.linux.fsids import acting_as
 from proa.oci.files import Transfer
 
@@ -127,6 +128,26 @@ def put_archive(
         with open_guest(context, reference) as guest:
             guest.unpack(Transfer(kind="unpack", path=path, keep_owner=keep_owner), pieces)
         return
+    with _receiving(context, reference, path, keep_owner) as (destination, ownership, what):
+        unpack(pieces, destination, ownership, what)
+
+
+def put_files(
+    context: Context, reference: str, path: str, items: Iterable[Item], *, keep_owner: bool = True
+) -> None:
+    """Copy walked objects into a directory of a container that shares this kernel.
+
+    Arguments and errors as :func:`put_archive`, without an archive on the way.
+    """
+    with _receiving(context, reference, path, keep_owner) as (destination, ownership, what):
+        copy(items, destination, ownership, what)
+
+
+@contextmanager
+def _receiving(
+    context: Context, reference: str, path: str, keep_owner: bool
+) -> Iterator[tuple[Destination, Ownership, str]]:
+    """Act as the container's root on one of its directories."""
     with open_root(context, reference) as root:
         what = f"the archive for {path} of container {root.name}"
         owner = None if keep_owner else 0
@@ -135,7 +156,7 @@ def put_archive(
             destination = Destination(root_fd=root.fd, path=path, follow=True)
             os.close(destination.open(b""))
             with actor:
-                unpack(pieces, destination, Ownership(uid=owner, gid=owner, shift=root.shift), what)
+                yield destination, Ownership(uid=owner, gid=owner, shift=root.shift), what
         except NotADirectoryError as error:
             raise Invalid(f"{path} of container {root.name} is not a directory") from error
         except FileNotFoundError as error:

@@ -15,14 +15,15 @@ from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
-from proa.engine.containers.archive.copy import PathStat, put_archive, stat_path
+from proa.engine.containers.archive.copy import PathStat, put_archive, put_files, stat_path
 from proa.engine.containers.archive.guestfiles import open_guest
 from proa.engine.containers.archive.roots import in_guest, open_root
 from proa.engine.context import Context
 from proa.errors import Invalid, NotFound, from_os_error
 from proa.fs import rootpath
-from proa.image.layers.extract import Destination, Ownership, unpack
+from proa.image.layers.extract import Destination, Ownership, copy, unpack
 from proa.image.layers.treepack import END, Packer
+from proa.image.layers.treewalk import Item, Walker
 from proa.oci.files import Transfer
 
 
@@ -67,8 +68,8 @@ def copy_from(
             group = None if archive else os.getegid()
             target = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                unpack(
-                    _pack(Packer(shift=root.shift), source, plan.name),
+                copy(
+                    _walk(Walker(shift=root.shift), source, plan.name),
                     Destination(root_fd=target),
                     Ownership(uid=owner, gid=group, strip=not archive),
                     f"the copy of {path} of container {root.name}",
@@ -154,8 +155,12 @@ class _Source(msgspec.Struct, frozen=True):
 def _copy_into(context: Context, reference: str, source: _Source, path: str, archive: bool) -> None:
     kind, resolved = _container_kind(context, reference, path)
     plan = _plan(source.path, source.is_directory, resolved, kind)
-    pieces = _pack(Packer(), source.fd, plan.name)
-    put_archive(context, reference, plan.directory, pieces, keep_owner=archive)
+    if in_guest(context, reference):
+        pieces = _pack(Packer(), source.fd, plan.name)
+        put_archive(context, reference, plan.directory, pieces, keep_owner=archive)
+        return
+    items = _walk(Walker(), source.fd, plan.name)
+    put_files(context, reference, plan.directory, items, keep_owner=archive)
 
 
 def _plan(source: str, is_directory: bool, target: str, kind: str) -> _Plan:
@@ -219,6 +224,12 @@ def _pack(packer: Packer, source: int, name: str) -> Iterator[bytes]:
     else:
         yield from packer.pack_below([source], b"")
     yield END
+
+
+def _walk(walker: Walker, source: int, name: str) -> Iterator[Item]:
+    if name:
+        return walker.walk(source, os.fsencode(name))
+    return walker.walk_below([source], b"")
 
 
 def _is_content(path: str) -> bool:
