@@ -21,6 +21,7 @@ KEPT_S: Final = 300.0
 """How long an exit code can be asked for."""
 
 _MOST: Final = 10_000
+_REAP_EVERY_S: Final = 0.5
 
 
 class Exec:
@@ -113,6 +114,8 @@ class Execs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[str, Exec] = {}
+        self._left: list[Exec] = []
+        self._reaper: threading.Thread | None = None
 
     def create(self, container_id: str, config: ExecConfig, detach_keys: str) -> Exec:
         """Remember a command; those that ended long ago are forgotten."""
@@ -136,6 +139,25 @@ class Execs:
         if found is None:
             raise NotFound(f"No such exec instance: {exec_id}")
         return found
+
+    def leave(self, found: Exec) -> None:
+        """Nobody is attached to a command any more: its end is noticed here."""
+        found.detach()
+        with self._lock:
+            self._left.append(found)
+            if self._reaper is None:
+                self._reaper = threading.Thread(target=self._reap, name="proa-execs", daemon=True)
+                self._reaper.start()
+
+    def _reap(self) -> None:
+        """Close what belongs to commands that have ended, until none is left."""
+        while True:
+            with self._lock:
+                self._left = [item for item in self._left if item.running]
+                if not self._left:
+                    self._reaper = None
+                    return
+            time.sleep(_REAP_EVERY_S)
 
     def ids_of(self, container_id: str) -> list[str]:
         """Return the ids of the commands that run in a container."""

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-_IDLE_S = 5.0
+_IDLE_S = 2.0
 _STACK_BYTES = 512 * 1024
 
 

@@ -52,6 +52,7 @@ class Exchange:
         self._request: h11.Request | None = None
         self._head_sent = False
         self._close = False
+        self._gone = False
         self._refusal = ""
         self.status = 0
         self.hijacked = False
@@ -70,12 +71,16 @@ class Exchange:
             answer = self._answer(data)
             self._respond(answer)
         except ClientGone:
-            self._close = True
+            self._close = self._gone = True
         except (h11.LocalProtocolError, h11.RemoteProtocolError) as error:
             log.warning("server.protocol", error=str(error))
             self._close = True
         self._record(time.monotonic() - began_s)
-        return None if self._close else self._finish()
+        if not self._close:
+            return self._finish()
+        if not self._gone and not self.hijacked:
+            self._linger()
+        return None
 
     # What a handler may ask about its client.
 
@@ -96,7 +101,8 @@ class Exchange:
 
     def _answer(self, data: bytes) -> Answer:
         try:
-            guard.check_head(data[: data.find(_HEAD_END) + 4])
+            end = data.find(_HEAD_END)
+            guard.check_head(data[: end + len(_HEAD_END)] if end >= 0 else data)
             self._http.receive_data(data)
             event = self._http.next_event()
             if not isinstance(event, h11.Request):
@@ -288,6 +294,21 @@ class Exchange:
             return self._http.trailing_data[0]
         except (ClientGone, h11.ProtocolError):
             return None
+
+    def _linger(self) -> None:
+        """Let a client that is still sending read the refusal: a reset would take it away."""
+        deadline_s = time.monotonic() + limits.LINGER_S
+        left = limits.LINGER_BYTES
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            while left > 0 and (timeout_s := deadline_s - time.monotonic()) > 0:
+                self._sock.settimeout(timeout_s)
+                data = self._sock.recv(_RECEIVE_BYTES)
+                if not data:
+                    return
+                left -= len(data)
+        except OSError:
+            return
 
     def _failure_of(self, error: Exception) -> Response:
         if isinstance(error, HttpError):

@@ -14,8 +14,11 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from proa.server.errors import HttpError
+from proa.server.http import limits
 
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_REQUEST_LINE = re.compile(rb"[!-~]+ [!-~]+ HTTP/1\.[01]\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9_%-]*")
 _HTTP_TOKEN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"))
 
@@ -23,11 +26,20 @@ _HTTP_TOKEN_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTION
 def check_head(head: bytes) -> None:
     """Refuse a head whose lines two parsers could read differently.
 
+    This looks at the bytes themselves: h11 makes one header of several equal lengths.
+
     Raises:
-        HttpError: 400.
+        HttpError: 400, or 431 for one that is too large.
     """
+    if len(head) > limits.HEAD_BYTES:
+        raise HttpError(431, "the head of the request is too large", close=True)
     if _BARE_LINE_FEED.search(head):
         raise HttpError(400, "a line of the head does not end with CR LF", close=True)
+    if not _REQUEST_LINE.match(head):
+        raise HttpError(400, "the first line is no request of HTTP/1.1", close=True)
+    lengths = _LENGTH.findall(head)
+    if len(lengths) > 1 or not all(value.strip(b" \t").isdigit() for value in lengths):
+        raise HttpError(400, "content-length is not one number", close=True)
 
 
 def check_request(

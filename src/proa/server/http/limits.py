@@ -19,6 +19,10 @@ SMALL_BODY_TIMEOUT_S: Final = 30.0
 DRAIN_BYTES: Final = 1024 * 1024
 """What is read of a body nobody wanted, to keep the connection; above it is closed."""
 
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""How long, and for how much, a refused client may go on sending before it is hung up on."""
+
 CONNECTIONS: Final = 4096
 REQUESTS: Final = 1024
 """In work at a time, each in a thread; further ones wait for their turn."""

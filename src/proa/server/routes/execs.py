@@ -66,7 +66,6 @@ def start(call: Call) -> Answer:
 
 def _start_detached(call: Call, found: Exec) -> Answer:
     try:
-        found.detach()
         config = msgspec.structs.replace(found.config, detach=True)
         handle = call.engine.containers.open_exec(found.container_id, config)
     except (CommandNotFound, CommandNotExecutable) as error:
@@ -78,6 +77,7 @@ def _start_detached(call: Call, found: Exec) -> Answer:
     if handle.stdout_fd >= 0:
         drain(handle.stdout_fd)
     found.run(handle)
+    call.memory.execs.leave(found)
     return responses.Response()
 
 
@@ -116,18 +116,19 @@ def _start_attached(call: Call, found: Exec, fields: Fields) -> Answer:
 
     return Hijack(
         serve=serve,
-        close=lambda: _close(found),
+        close=lambda: _close(call, found),
         content_type=stream_type(call, multiplexed=multiplexed),
     )
 
 
-def _close(found: Exec) -> None:
+def _close(call: Call, found: Exec) -> None:
     """Let the streams go; the exit code is told when the command has ended."""
     handle = found.handle
     if handle is not None:
         handle.close_streams()
         found.detach()
-        found.look()
+        if found.running:
+            call.memory.execs.leave(found)
 
 
 def _outputs(handle: ExecHandle) -> dict[int, int]:
