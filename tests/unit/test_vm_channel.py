@@ -39,7 +39,7 @@ class TestFrames:
         ]
         data = b"".join(pack(*frame) for frame in frames)
         parser = FrameParser(protocol.FROM_GUEST)
-        found = []
+        found: list[Frame] = []
         for at in range(0, len(data), step):
             found += parser.feed(data[at : at + step])
         assert found == frames
@@ -266,7 +266,8 @@ def guest() -> Iterator[Guest]:
 
 def follow(guest: Guest, stdio: Stdio) -> VmProcess:
     process = VmProcess(guest.client, 1, os.getpid(), Streams(stdio, terminal=False))
-    guest.client.follow(process)
+    guest.client.post(messages.Start(), process)
+    assert guest.receive().kind == protocol.REQUEST
     return process
 
 
@@ -329,6 +330,30 @@ class TestClient:
         process.close()
         for fd in (drain, null):
             os.close(fd)
+
+    def test_input_comes_after_the_request_that_asks_for_its_process(self, guest: Guest) -> None:
+        null = os.open(os.devnull, os.O_RDWR)
+        source, feed = os.pipe()
+        os.write(feed, b"at once")
+        os.close(feed)
+        process = VmProcess(
+            guest.client, 2, os.getpid(), Streams(Stdio(source, null, null), terminal=False)
+        )
+        os.close(source)
+        thread = threading.Thread(target=lambda: guest.client.start(process, messages.Start()))
+        thread.start()
+        kinds = []
+        for _ in range(4):
+            frame = guest.receive()
+            kinds.append(frame.kind)
+            if frame.kind == protocol.REQUEST:
+                guest.send(protocol.REPLY, frame.stream, messages.encode(None))
+        thread.join()
+        assert kinds == [protocol.REQUEST, protocol.REQUEST, protocol.DATA, protocol.END]
+        guest.send(protocol.EXIT, 2, messages.encode(ExitStatus(code=0)))
+        assert process.wait().code == 0
+        process.close()
+        os.close(null)
 
     def test_answers_that_nobody_awaits_are_ignored(self, guest: Guest) -> None:
         guest.send(protocol.REPLY, 77, b"\xc0")

@@ -345,16 +345,14 @@ class _Creation:
         init = VmProcess(self._client, INIT, self._qemu.pid, streams, killer)
         holder.append(init)
         self._init = init
-        self._client.follow(init)
-        answer = self._client.request(
-            messages.Create(
-                id=self._sandbox.id,
-                spec=self._plan.spec,
-                streams=streams.carried,
-                merged=streams.merged,
-                start=start,
-            )
+        request = messages.Create(
+            id=self._sandbox.id,
+            spec=self._plan.spec,
+            streams=streams.carried,
+            merged=streams.merged,
+            start=start,
         )
+        answer = self._client.start(init, request)
         self._warnings += messages.decode_warnings(answer)
         return init
 

@@ -94,18 +94,15 @@ class VmSandbox:
         self._last_number += 1
         streams = open_streams(process, stdio)
         handle = VmProcess(self._client, self._last_number, self._qemu.pid, streams)
-        self._client.follow(handle)
+        request = messages.Exec(
+            number=handle.number,
+            process=process,
+            streams=streams.carried,
+            merged=streams.merged,
+        )
         try:
-            self._client.request(
-                messages.Exec(
-                    number=handle.number,
-                    process=process,
-                    streams=streams.carried,
-                    merged=streams.merged,
-                )
-            )
+            self._client.start(handle, request)
         except BaseException:
-            self._client.forget(handle)
             handle.close()
             raise
         return handle
@@ -128,11 +125,9 @@ class VmSandbox:
         request = msgspec.structs.replace(request, number=self._last_number)
         streams = Streams(stdio, terminal=False)
         handle = VmProcess(self._client, self._last_number, self._qemu.pid, streams)
-        self._client.follow(handle)
         try:
-            self._client.request(request)
+            self._client.start(handle, request)
         except BaseException:
-            self._client.forget(handle)
             handle.close()
             raise
         return handle

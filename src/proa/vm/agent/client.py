@@ -27,7 +27,6 @@ ANSWER_TIMEOUT_S = 2.0
 SLOW_TIMEOUT_S = 60.0
 """For what runs programs in the guest: emulated on a busy host, that takes seconds."""
 
-_CHECKED = (messages.Exec, messages.Finish, Transfer)
 _SLOW = (messages.SetUp, messages.Create, messages.Start, messages.Exec, messages.Finish, Transfer)
 
 
@@ -112,31 +111,52 @@ class AgentClient:
     def request(self, message: messages.Request, timeout_s: float | None = None) -> bytes:
         """Ask, and wait for the answer.
 
-        What may take long is only asked of an agent that answers at once.
-
         Raises:
             Unavailable: the guest has ended.
             TimedOut: its agent does not answer.
             ProaError: what the agent says went wrong.
         """
-        if isinstance(message, _CHECKED):
-            ping = messages.Ping()
-            self.await_answer(self.post(ping), ping)
         return self.await_answer(self.post(message), message, timeout_s)
 
-    def post(self, message: messages.Request) -> Pending:
-        """Ask without waiting; see :meth:`await_answer`."""
+    def start(self, process: Followed, message: messages.Request) -> bytes:
+        """Ask for a process, serve its streams, and wait until it runs.
+
+        It is asked of an agent that answers at once only: starting may take long.
+
+        Raises:
+            ProaError: as :meth:`request`; the process' streams are closed.
+        """
+        try:
+            ping = messages.Ping()
+            self.await_answer(self.post(ping), ping)
+            return self.await_answer(self.post(message, process), message)
+        except BaseException:
+            self._forget(process)
+            raise
+
+    def post(self, message: messages.Request, process: Followed | None = None) -> Pending:
+        """Ask without waiting; see :meth:`await_answer`.
+
+        Args:
+            process: one that the message asks for: its streams are served from the moment that the
+                message is on its way, for the guest knows them only then.
+        """
         pending = Pending(self._events())
         payload = messages.encode(message)
 
         def send() -> None:
             if self._lost is not None:
                 self._settle(pending, error=self._lost)
+                if process is not None:
+                    process.on_lost()
                 return
             self._last_request += 1
             if not isinstance(message, messages.Signal):
                 self._pending[self._last_request] = pending
             self.mux.send(protocol.REQUEST, self._last_request, payload)
+            if process is not None:
+                self._processes[process.number] = process
+                process.connect(self.mux)
 
         self._post(send)
         return pending
@@ -149,24 +169,12 @@ class AgentClient:
             timeout_s = SLOW_TIMEOUT_S if isinstance(message, _SLOW) else ANSWER_TIMEOUT_S
         return self._await(pending, timeout_s, "to answer")
 
-    def follow(self, process: Followed) -> None:
-        """Give a process its streams, before it is asked for."""
-
-        def connect() -> None:
-            if self._lost is not None:
-                process.on_lost()
-                return
-            self._processes[process.number] = process
-            process.connect(self.mux)
-
-        self._post(connect)
-
-    def forget(self, process: Followed) -> None:
+    def _forget(self, process: Followed) -> None:
         """A process did not come to be."""
 
         def disconnect() -> None:
-            if self._processes.pop(process.number, None) is not None:
-                process.disconnect()
+            self._processes.pop(process.number, None)
+            process.disconnect()
 
         self._post(disconnect)
 
