@@ -24,7 +24,7 @@ async def _drive(url: str) -> None:
         subscriber = docker.events.subscribe()
         while docker.events.json_stream is None:  # the request is sent by a task of the client
             await asyncio.sleep(0.01)
-        config = {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True,
+        config: Any = {"Image": "busybox", "Cmd": ["cat"], "OpenStdin": True,
                   "AttachStdin": True, "AttachStdout": True, "Labels": {"x": "y"}}  # fmt: skip
         container = await docker.containers.create(config, name="aio")
         event: Any = await asyncio.wait_for(subscriber.get(), 20)
@@ -79,7 +79,7 @@ def test_python_on_whales_drives_the_command_line(
     container = client.run("busybox", ["sleep", "600"], detach=True, init=True, name="whale",
                            labels={"x": "y"})  # fmt: skip
     assert container.state.running
-    assert container.config.labels["x"] == "y"
+    assert (container.config.labels or {})["x"] == "y"
     assert client.execute(container, ["echo", "in"]) == "in"
     assert [one.name for one in client.ps(filters=[("label", "x=y")])] == ["whale"]
     (stats,) = client.stats(containers=[container])

@@ -96,8 +96,8 @@ def _make(path: str, starts: dict[str, str]) -> None:
                 Path(start).write_text(starts[name])
                 os.chmod(start, 0o755)
                 proa.ok("cp", start, f"{container}:/start")
-            words = tuple(word for change in changes for word in ("-c", change))
-            proa.ok("commit", *words, container, name)
+            flags = [word for change in changes for word in ("-c", change)]
+            proa.ok("commit", *flags, container, name)
             proa.ok("rm", container)
         proa.ok("save", "-o", f"{path}.new", *_CHANGES)
         os.rename(f"{path}.new", path)

@@ -6,7 +6,6 @@ import platform
 from typing import TYPE_CHECKING, Any, Final
 
 from proa.engine.image_inspect import image_entry
-from proa.engine.model import ContainerRecord
 from proa.units import format_rfc3339_ns
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def disk_usage(found: DiskUsage, containers: list[Document], volumes: list[Docum
 
     Args:
         found: what was measured.
-        containers: entries of the list of containers, in the order of ``found.containers``.
+        containers: entries of the list of containers, with their sizes.
         volumes: volumes as inspected, in the order of ``found.volumes``.
     """
     return {
@@ -111,13 +110,16 @@ def disk_usage(found: DiskUsage, containers: list[Document], volumes: list[Docum
     }
 
 
-def size_fields(record: ContainerRecord, found: DiskUsage) -> Document:
-    """Return the sizes that the list of containers shows of one."""
-    own = next(one for one in found.containers if one.container.id == record.id)
-    image = next(
-        (one.size_bytes for one in found.images.images if one.image.id == record.image_id), 0
-    )
-    return {"SizeRw": own.writable_bytes, "SizeRootFs": own.writable_bytes + image}
+def container_sizes(found: DiskUsage) -> dict[str, Document]:
+    """Return, by container id, the sizes that the list of containers shows with ``size``."""
+    images = {str(one.image.id): one.size_bytes for one in found.images.images}
+    return {
+        one.container.id: {
+            "SizeRw": one.writable_bytes,
+            "SizeRootFs": one.writable_bytes + images.get(one.container.image_id, 0),
+        }
+        for one in found.containers
+    }
 
 
 def _registries() -> Document:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from proa.engine.config import EndpointConfig
 from proa.engine.networks import NetworkOptions
 from proa.errors import Conflict, Invalid
 from proa.server import responses
 from proa.server.call import Call
 from proa.server.encode import networks as encode
+from proa.server.encode.endpoints import read_endpoint
+from proa.server.encode.fields import Fields
 from proa.server.errors import HttpError, bad_request
 from proa.server.responses import Answer
 from proa.server.routes.absent import NOT_A_MANAGER
@@ -49,21 +52,9 @@ class _Create(msgspec.Struct, rename="pascal"):
     labels: Words | None = None
 
 
-class _IpamConfig(msgspec.Struct):
-    address4: str = msgspec.field(default="", name="IPv4Address")
-    address6: str = msgspec.field(default="", name="IPv6Address")
-
-
-class _Endpoint(msgspec.Struct, rename="pascal"):
-    ipam: _IpamConfig | None = msgspec.field(default=None, name="IPAMConfig")
-    aliases: list[str] | None = None
-    mac_address: str = ""
-    gw_priority: int = 0
-
-
 class _Connect(msgspec.Struct, rename="pascal"):
     container: str = ""
-    endpoint_config: _Endpoint | None = None
+    endpoint_config: dict[str, Any] | None = None
 
 
 class _Disconnect(msgspec.Struct, rename="pascal"):
@@ -141,22 +132,11 @@ def connect(call: Call) -> Answer:
     _refuse_builtin(call["id"])
     try:
         call.engine.networks.connect(
-            call["id"], wanted.container, _endpoint(wanted.endpoint_config or _Endpoint())
+            call["id"], wanted.container, read_endpoint("", Fields(wanted.endpoint_config or {}))
         )
     except Conflict as error:
         raise HttpError(403, str(error)) from error
     return responses.empty(200)
-
-
-def _endpoint(wanted: _Endpoint) -> EndpointConfig:
-    ipam = wanted.ipam or _IpamConfig()
-    return EndpointConfig(
-        address4=ipam.address4,
-        address6=ipam.address6,
-        mac=wanted.mac_address,
-        aliases=tuple(wanted.aliases or ()),
-        gateway_priority=wanted.gw_priority,
-    )
 
 
 def disconnect(call: Call) -> Answer:

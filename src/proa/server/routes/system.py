@@ -7,7 +7,6 @@ import os
 import time
 import uuid
 
-from proa.engine.containers.inspect import ContainerPaths, list_entry
 from proa.engine.diskusage import DiskUsage
 from proa.server import responses
 from proa.server.call import Call
@@ -55,18 +54,18 @@ def disk_usage(call: Call) -> Answer:
         if kind not in _KINDS:
             raise bad_request(f"unknown object type: {kind}")
     found = call.engine.system.df()
-    document = encode.disk_usage(found, _containers(found), _volumes(call, found))
+    document = encode.disk_usage(found, _containers(call, found), _volumes(call, found))
     if wanted:
         shown = {name for kind in wanted for name in _KINDS[kind]}
         document = {name: value for name, value in document.items() if name in shown}
     return responses.document(document)
 
 
-def _containers(found: DiskUsage) -> list[dict[str, object]]:
-    paths = ContainerPaths(directory="")
+def _containers(call: Call, found: DiskUsage) -> list[dict[str, object]]:
+    sizes = encode.container_sizes(found)
     return [
-        {**list_entry(one.container, paths), **encode.size_fields(one.container, found)}
-        for one in found.containers
+        {**entry, **sizes.get(str(entry["Id"]), {})}
+        for entry in call.engine.containers.summaries(all=True)
     ]
 
 
