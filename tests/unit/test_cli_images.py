@@ -250,6 +250,11 @@ class TestSave:
             ([], 1, {"format": "docker", "compression": "none"}),
             (["-o", "a.tar"], "/home/user/a.tar", {"format": "docker", "compression": "none"}),
             (
+                ["--platform", "linux/arm64"],
+                1,
+                {"format": "docker", "compression": "none", "platform": "linux/arm64"},
+            ),
+            (
                 ["--format", "oci-archive", "--compression=zstd"],
                 1,
                 {"format": "oci", "compression": "zstd"},
@@ -265,7 +270,7 @@ class TestSave:
         ended = proa("save", *words, "a", "b")
         assert ended.code == 0
         assert ended.call.args == (("a", "b"), destination)
-        assert ended.call.options == options
+        assert ended.call.options == {"platform": "", **options}
 
     @pytest.mark.parametrize(
         ("words", "code", "message"),
@@ -344,5 +349,8 @@ class TestSystem:
     def test_version(self) -> None:
         facts = {"Version": "0.1.0", "KernelVersion": "6.1"}
         ended = proa("version", system__version=facts)
-        assert ended.stdout == "Version: 0.1.0\nKernel Version: 6.1\n"
-        assert proa("version", "-f", "{{.Version}}", system__version=facts).stdout == "0.1.0\n"
+        assert ended.stdout == (
+            "Client:\n Version: 0.1.0\nServer:\n Version: 0.1.0\n Kernel Version: 6.1\n"
+        )
+        asked = proa("version", "-f", "{{.Server.Version}}", system__version=facts)
+        assert asked.stdout == "0.1.0\n"

@@ -59,7 +59,7 @@ def test_a_digest_leaves_room_for_its_bar() -> None:
 
 def test_a_dumb_terminal_gets_lines() -> None:
     for env in ({}, {"TERM": "dumb"}):
-        text, kind = on_a_terminal(**env)
+        text, kind = on_a_terminal(STEPS, **env)
         assert kind == "LineProgress"
         assert text == "layer 1\r\nlayer [2]\r\n"
 

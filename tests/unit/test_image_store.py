@@ -200,7 +200,7 @@ class TestRemove:
     def test_while_others_make_images(
         self, store: ImageStore, image: Image, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("proa.image.store._COLLECT_WAIT_S", 0)
+        monkeypatch.setattr("proa.image.upkeep._COLLECT_WAIT_S", 0)
         with store.lease():
             assert [one.action for one in store.remove("app:1")] == ["untagged"]
             assert store.get(image.id).id == image.id

@@ -622,9 +622,9 @@ class AsyncImages:
         """Return an image by name, digest, id or first digits of its id."""
         return await call(self._it.get, ref)
 
-    async def inspect(self, ref: str) -> dict[str, object]:
+    async def inspect(self, ref: str, *, platform: str = "") -> dict[str, object]:
         """Return what ``docker image inspect`` shows."""
-        return await call(self._it.inspect, ref)
+        return await call(self._it.inspect, ref, platform=platform)
 
     async def history(self, ref: str) -> HistoryList:
         """Return how an image came to be, newest step first."""
@@ -655,6 +655,7 @@ class AsyncImages:
         refs: Sequence[str],
         destination: str | int,
         *,
+        platform: str = "",
         format: ArchiveFormat = "docker",
         compression: Compression = "none",
         progress: Progress = silent,
@@ -664,6 +665,7 @@ class AsyncImages:
             self._it.save,
             refs,
             destination,
+            platform=platform,
             format=format,
             compression=compression,
             progress=progress,
@@ -709,6 +711,7 @@ class AsyncImages:
         self,
         ref: str,
         *,
+        platform: str = "",
         compression: PushCompression = "",
         all_tags: bool = False,
         credentials: Credentials | None = None,
@@ -718,6 +721,7 @@ class AsyncImages:
         return await call(
             self._it.push,
             ref,
+            platform=platform,
             compression=compression,
             all_tags=all_tags,
             credentials=credentials,
@@ -1017,6 +1021,27 @@ class AsyncVms:
     async def delete_snapshot(self, reference: str, name: str) -> None:
         """Forget a snapshot."""
         await call(self._it.delete_snapshot, reference, name)
+
+    async def convert_image(
+        self,
+        reference: str,
+        path: str,
+        *,
+        disk_format: str = "qcow2",
+        size_bytes: int = 0,
+        kernel: str = "",
+        init: str = "",
+    ) -> None:
+        """Make a disk that boots with UEFI of an image that has an init."""
+        await call(
+            self._it.convert_image,
+            reference,
+            path,
+            disk_format=disk_format,
+            size_bytes=size_bytes,
+            kernel=kernel,
+            init=init,
+        )
 
     async def kernels(self) -> KernelList:
         """Return the installed guest kernels, newest first."""

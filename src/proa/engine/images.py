@@ -70,9 +70,18 @@ class Images:
         """Return an image by name, digest, id or first digits of its id."""
         return self._store.get(ref)
 
-    def inspect(self, ref: str) -> dict[str, object]:
-        """Return what ``docker image inspect`` shows."""
-        return inspect_image(self._store.get(ref), self._context.layout.root)
+    def inspect(self, ref: str, *, platform: str = "") -> dict[str, object]:
+        """Return what ``docker image inspect`` shows.
+
+        Args:
+            ref: the image.
+            platform: of those that the name has here; empty: the one pulled last.
+
+        Raises:
+            NotFound: no such image, or none for the platform.
+        """
+        image = self._store.get_for(ref, platform)
+        return inspect_image(image, self._context.layout.root)
 
     def history(self, ref: str) -> HistoryList:
         """Return how an image came to be, newest step first."""
@@ -138,13 +147,28 @@ class Images:
         refs: Sequence[str],
         destination: str | int,
         *,
+        platform: str = "",
         format: ArchiveFormat = "docker",  # noqa: A002 - the word of the command line
         compression: Compression = "none",
         progress: Progress = silent,
     ) -> None:
-        """Write images as an archive (path, folder or descriptor)."""
+        """Write images as an archive (path, folder or descriptor).
+
+        Args:
+            refs: the images; names of the archive are those given here.
+            destination: where to.
+            platform: only the image for this one; empty: all platforms, if all are here.
+            format: ``docker`` archives are OCI layouts, too.
+            compression: of the archive as a whole.
+            progress: told how far it is.
+        """
         self._store.save(
-            refs, destination, format=format, compression=compression, progress=progress
+            refs,
+            destination,
+            platform=platform,
+            format=format,
+            compression=compression,
+            progress=progress,
         )
         for ref in refs:
             tell_of_image(self._context, "save", self._store.get(ref, names=False))
@@ -207,6 +231,7 @@ class Images:
         self,
         ref: str,
         *,
+        platform: str = "",
         compression: PushCompression = "",
         all_tags: bool = False,
         credentials: Credentials | None = None,
@@ -216,6 +241,7 @@ class Images:
 
         Args:
             ref: a reference with a tag; with ``all_tags`` a repository.
+            platform: push only the image for this one; empty: all platforms, if all are here.
             compression: ``gzip`` or ``zstd`` of the layers there; empty: as they are here.
             all_tags: push every tag that the repository has here.
             credentials: for this push; None: what ``proa login`` stored.
@@ -235,7 +261,14 @@ class Images:
                 )
             else:
                 pushed = [
-                    push(self._store, client, ref, compression=compression, progress=progress)
+                    push(
+                        self._store,
+                        client,
+                        ref,
+                        platform=platform,
+                        compression=compression,
+                        progress=progress,
+                    )
                 ]
         for one in pushed:
             image = self._store.get(one.reference, names=False)

@@ -17,11 +17,13 @@ from proa.fs.usage import allocated_bytes
 from proa.image.catalog import Catalog, layer_sources
 from proa.image.content.store import ContentStore
 from proa.image.model import Removal
+from proa.image.platforms import list_entries
 from proa.image.references import References
 from proa.image.snapshots.overlay import Snapshots
 from proa.oci.digest import Digest, parse_digest
 from proa.oci.imageconfig import parse_image_config
 from proa.oci.manifest import parse_manifest
+from proa.oci.mediatype import INDEXES
 
 _RESUMABLE_S = 24 * 3600  # an interrupted download is kept that long for the next attempt
 
@@ -48,13 +50,16 @@ def collect(
     Returns:
         The removed layers, and the freed bytes as ``du`` counts them.
     """
-    targets = {record.target for record in references.list()}
+    records = references.list()
+    targets = {record.target for record in records}
     for digest in catalog.digests():
         image = catalog.find(digest)
         if image is not None and image.id in in_use:
             targets.add(digest)
     blobs: set[str] = set()
     chains: set[str] = set()
+    for index in {record.index for record in records if record.index}:
+        targets |= mark_index(index, content, blobs)
     for target in targets:
         mark(target, catalog, content, blobs, chains)
     freed = 0
@@ -91,6 +96,21 @@ def sweep_staged(content: ContentStore, snapshots: Snapshots, *, resumable: bool
     """
     snapshots.remove_garbage()
     return _remove_ingests(content, _RESUMABLE_S if resumable else 0)
+
+
+def mark_index(index: str, content: ContentStore, blobs: set[str]) -> set[str]:
+    """Add an index to ``blobs``; return its manifests that are here."""
+    blobs.add(index)
+    present: set[str] = set()
+    try:
+        for entry in list_entries(content, index):
+            if content.find(entry.digest) is not None:
+                blobs.add(entry.digest)
+                if entry.media_type not in INDEXES:
+                    present.add(entry.digest)
+    except ProaError:
+        pass  # what cannot be read leads nowhere
+    return present
 
 
 def mark(

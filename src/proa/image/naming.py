@@ -112,8 +112,12 @@ def parse_target(text: str) -> Reference:
     return reference
 
 
-def put_name(references: References, reference: str, target: Digest, image_id: Digest) -> None:
+def put_name(
+    references: References, reference: str, target: Digest, image_id: Digest, index: str = ""
+) -> None:
     """Make ``reference`` (normalized; empty: none) a name of an image.
+
+    ``index`` is what the name points at if it is an index that ``target`` was chosen from.
 
     An image that had this name and no other becomes nameless, before it loses the name; a nameless
     image that gets a name is nameless no more.
@@ -127,7 +131,7 @@ def put_name(references: References, reference: str, target: Digest, image_id: D
         others = [one for one in references.list() if one.image_id == before.image_id]
         if len(others) == 1:
             put_nameless(references, before)
-    references.put(_record(reference, target, image_id))
+    references.put(_record(reference, target, image_id, index))
     references.remove(NAMELESS + target)
 
 
@@ -149,9 +153,13 @@ def given_name(record: ImageRecord, name: str) -> str:
         return ""
 
 
-def _record(reference: str, target: str, image_id: str) -> ImageRecord:
+def _record(reference: str, target: str, image_id: str, index: str = "") -> ImageRecord:
     return ImageRecord(
-        reference=reference, target=target, image_id=image_id, updated_at_ns=time.time_ns()
+        reference=reference,
+        target=target,
+        image_id=image_id,
+        updated_at_ns=time.time_ns(),
+        index=index,
     )
 
 

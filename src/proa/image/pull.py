@@ -124,10 +124,10 @@ def find_present(
         return None
     wanted = parse_platform(platform) if platform else None
     try:
-        image = store.get(name)
+        image = store.find_for(name, wanted) if wanted else store.get(name)
     except NotFound:
         image = None
-    if image is not None and _fits(image, wanted):
+    if image is not None:
         return image
     if policy == "never":
         raise NotFound(
@@ -152,13 +152,15 @@ def _pull(
     found, manifest = resolved.fetched, resolved.manifest
     fetch_document(repository, store.content, manifest.config)
     _check_platform(store, reference, manifest.config, wanted)
-    put_document(store.content, found.descriptor, found.data)
+    for document in (*resolved.indexes, found):
+        put_document(store.content, document.descriptor, document.data)
     layers = RemoteLayers(repository, store.content, progress)
     image = store.unpack(found.descriptor.digest, layers)
     for layer in image.layers:
         # A snapshot may have been here without this blob: from an import, or compressed otherwise.
         layers.fetch(layer.blob)
-    return store.name(image, _names(reference, resolved.top))
+    index = str(resolved.top) if resolved.indexes else ""
+    return store.name(image, _names(reference, resolved.top), index)
 
 
 def _check_platform(
@@ -179,16 +181,13 @@ def _find_current(
     if digest is None:
         return None
     name = f"{reference.repository}@{digest}"
-    if store.references.find(name) is None:
+    record = store.references.find(name)
+    if record is None:
         return None
-    image = store.get(name)
-    if not _fits(image, wanted or host_platform()):
+    image = store.find_for(name, wanted or host_platform())
+    if image is None:
         return None
-    return store.name(image, _names(reference, digest))
-
-
-def _fits(image: Image, wanted: Platform | None) -> bool:
-    return wanted is None or matches(wanted, image.config.platform)
+    return store.name(image, _names(reference, digest), record.index)
 
 
 def _names(reference: Reference, top: Digest) -> tuple[str, ...]:

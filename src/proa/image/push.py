@@ -16,6 +16,7 @@ import msgspec
 from proa.errors import Invalid, NotFound
 from proa.image.layers.layer import read_range
 from proa.image.model import Progress, silent
+from proa.image.platforms import complete_manifests, describe_missing
 from proa.image.recompress import Packed, open_packed
 from proa.image.registry.blobs import has_blob
 from proa.image.registry.client import Client
@@ -26,7 +27,8 @@ from proa.image.store import ImageStore
 from proa.oci import mediatype
 from proa.oci.codec import decode_json, encode_json
 from proa.oci.descriptor import Descriptor
-from proa.oci.digest import Digest, digest_of
+from proa.oci.digest import Digest, digest_of, parse_digest
+from proa.oci.index import is_attestation, parse_index
 from proa.oci.manifest import Manifest, parse_manifest
 from proa.oci.reference import Reference, parse_reference
 
@@ -59,20 +61,25 @@ def push(
     client: Client,
     name: str,
     *,
+    platform: str = "",
     compression: PushCompression = "",
     progress: Progress = silent,
 ) -> Pushed:
     """Push the image that ``name`` means here to the registry that ``name`` says.
 
+    A name that points at an index goes on as one when all that the index lists is here; otherwise,
+    and with ``platform``, one platform's image is pushed.
+
     Args:
         store: where the image is.
         client: who speaks to registries; still the caller's afterwards.
         name: a reference with a tag.
+        platform: push only the image for this one.
         compression: of the layers there; empty: as they are here.
         progress: told the bytes of each blob, from several threads.
 
     Raises:
-        NotFound: no image of that name here.
+        NotFound: no image of that name here, or none for the platform.
         Invalid: malformed, or a name with a digest, which nobody can choose.
         Unauthorized, Forbidden, Unavailable: the registry's reasons.
         Corrupt: a stored blob is damaged; the registry refused it.
@@ -81,25 +88,32 @@ def push(
     if reference.digest:
         raise Invalid(f"{name!r} has a digest", "an image is pushed under a name and a tag")
     with store.lease():
-        image = store.get(str(reference))
+        image = store.get_for(str(reference), platform)
         sources = _find_sources(store, reference)
         repositories = tuple(dict.fromkeys(one for many in sources.values() for one in many))
         repository = Repository(client, reference, push=True, sources=repositories[:_MAX_SOURCES])
-        data = store.content.read(image.manifest_digest)
-        manifest = parse_manifest(data, f"manifest {image.manifest_digest}")
         sender = _Sender(store, repository, sources, progress)
-        layers = sender.send_all(manifest.layers, compression)
-        sender.send(manifest.config, "")
-        if layers != manifest.layers:
-            manifest = _converted(manifest, layers)
-            data = encode_json(manifest)
-        media_type = manifest.media_type or mediatype.OCI_MANIFEST
-        digest = digest_of(data)
-        progress(f"pushing manifest {reference.tag}")
-        listed = put_manifest(repository, reference.tag, media_type, data)
-        _list_subject(repository, data, media_type, listed=listed)
-        store.name(image, (f"{reference.repository}@{digest}",))
-    return Pushed(reference=str(reference), digest=digest, size_bytes=len(data))
+        index = "" if platform else _find_index(store, str(reference), progress)
+        if index:
+            pushed = sender.send_index(parse_digest(index), reference.tag, compression)
+        else:
+            pushed = sender.send_image(image.manifest_digest, reference.tag, compression)
+        kept = index if pushed.digest == index else ""
+        if not index or kept:
+            store.name(image, (f"{reference.repository}@{pushed.digest}",), kept)
+    return Pushed(reference=str(reference), digest=pushed.digest, size_bytes=pushed.size)
+
+
+def _find_index(store: ImageStore, name: str, progress: Progress) -> str:
+    """Return the index that a name points at if all of it is here; else say what is not."""
+    record = store.references.find(name)
+    if record is None or not record.index:
+        return ""
+    if complete_manifests(store.content, record.index) is not None:
+        return record.index
+    missing = describe_missing(store.content, record.index)
+    progress(f"pushing one platform of several: not here are {missing or 'parts of the index'}")
+    return ""
 
 
 def push_all_tags(
@@ -165,6 +179,50 @@ class _Sender:
             layer.digest: future.result() for layer, future in zip(distinct, futures, strict=True)
         }
         return tuple(sent[layer.digest] for layer in layers)
+
+    def send_index(self, digest: Digest, name: str, compression: PushCompression) -> Descriptor:
+        """Send an index and all that it lists; return what it is there."""
+        data = self._store.content.read(digest)
+        index = parse_index(data, f"index {digest}")
+        entries = []
+        for entry in index.manifests:
+            if entry.media_type in mediatype.INDEXES:
+                sent = self.send_index(entry.digest, entry.digest, compression)
+            else:
+                # Provenance has layers that are no archives.
+                packing = "" if is_attestation(entry) else compression
+                sent = self.send_image(entry.digest, entry.digest, packing)
+            entries.append(
+                msgspec.structs.replace(
+                    entry, media_type=sent.media_type, digest=sent.digest, size=sent.size
+                )
+            )
+        if tuple(entries) != index.manifests:
+            index = msgspec.structs.replace(index, manifests=tuple(entries))
+            data = encode_json(index)
+        media_type = index.media_type or mediatype.OCI_INDEX
+        return self._put(data, media_type, name if name != digest else "")
+
+    def send_image(self, digest: Digest, name: str, compression: PushCompression) -> Descriptor:
+        """Send an image's blobs and its manifest; return what that is there."""
+        data = self._store.content.read(digest)
+        manifest = parse_manifest(data, f"manifest {digest}")
+        layers = self.send_all(manifest.layers, compression)
+        self.send(manifest.config, "")
+        if layers != manifest.layers:
+            manifest = _converted(manifest, layers)
+            data = encode_json(manifest)
+        media_type = manifest.media_type or mediatype.OCI_MANIFEST
+        return self._put(data, media_type, name if name != digest else "")
+
+    def _put(self, data: bytes, media_type: str, name: str) -> Descriptor:
+        """Put a manifest or an index under a tag, or without one under its digest."""
+        descriptor = Descriptor(media_type=media_type, digest=digest_of(data), size=len(data))
+        tag = name or str(descriptor.digest)
+        self._progress(f"pushing manifest {tag}")
+        listed = put_manifest(self._repository, tag, media_type, data)
+        _list_subject(self._repository, data, media_type, listed=listed)
+        return descriptor
 
     def send(self, blob: Descriptor, compression: PushCompression) -> Descriptor:
         """Make sure that the registry has a blob; return what it is there."""

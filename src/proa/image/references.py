@@ -20,12 +20,15 @@ class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
         target: digest of the manifest that the name points at.
         image_id: digest of the image config.
         updated_at_ns: when the name was last moved, nanoseconds since the epoch.
+        index: digest of the index that the name points at and ``target`` was chosen from; empty
+            when the name points at the manifest itself.
     """
 
     reference: str
     target: str
     image_id: str
     updated_at_ns: int
+    index: str = ""
 
 
 class References(Protocol):

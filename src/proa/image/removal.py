@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from proa.errors import Conflict
 from proa.image.model import Removal
@@ -82,6 +82,7 @@ def prune_names(
     every: bool,
     in_use: Mapping[str, str],
     chosen: Callable[[ImageRecord], bool] = lambda _record: True,
+    held: Collection[str] = (),
 ) -> list[Removal]:
     """Remove images without a tag, or all, as far as no container uses them.
 
@@ -90,6 +91,8 @@ def prune_names(
         every: those with a tag, too.
         in_use: image id -> a container that uses it.
         chosen: asked with the newest record of each image that would go.
+        held: manifests that a name's index keeps: nameless images of these are other platforms of
+            that name and go with it.
     """
     by_image: dict[str, list[ImageRecord]] = {}
     for record in references.list():
@@ -100,10 +103,32 @@ def prune_names(
         tagged = any("@" not in record.reference for record in named)
         if image_id in in_use or (tagged and not every) or not chosen(records[-1]):
             continue
+        if not named and not every and records[-1].target in held:
+            continue
         for record in records:
             references.remove(record.reference)
         removed += [Removal(action="untagged", target=familiar(one.reference)) for one in named]
         removed.append(Removal(action="deleted", target=image_id))
+    return removed
+
+
+def remove_platforms(
+    references: References, gone: Collection[str], in_use: Mapping[str, str]
+) -> list[Removal]:
+    """Remove nameless images that were kept as other platforms of a name that is gone.
+
+    Args:
+        references: the table of names.
+        gone: manifests that no index of a name lists any more.
+        in_use: image id -> a container that uses it.
+    """
+    records = references.list()
+    named = {record.image_id for record in records if is_named(record)}
+    removed = []
+    for record in records:
+        if record.target in gone and record.image_id not in {*named, *in_use}:
+            references.remove(record.reference)
+            removed.append(Removal(action="deleted", target=record.image_id))
     return removed
 
 

@@ -24,10 +24,12 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         top: digest of what the name itself points at: an index or the manifest.
-        data: the manifest's bytes, as ``descriptor`` says.
+        indexes: what was passed on the way, the outermost first; empty when the name points at the
+            manifest.
     """
 
     top: Digest
+    indexes: tuple[Fetched, ...]
     fetched: Fetched
     manifest: Manifest
 
@@ -48,12 +50,15 @@ def resolve_manifest(repository: Repository, reference: Reference, wanted: Platf
     name = str(reference.digest or reference.tag)
     fetched = get_manifest(repository, name)
     top = fetched.descriptor.digest
+    indexes: list[Fetched] = []
     for _ in range(_MAX_NESTING):
         what = f"manifest {fetched.descriptor.digest} of {repository}"
         index = is_index(fetched.data, what)
         _check_announced(fetched.descriptor.media_type, index=index, what=what)
         if not index:
-            return Resolved(top=top, fetched=fetched, manifest=parse_manifest(fetched.data, what))
+            manifest = parse_manifest(fetched.data, what)
+            return Resolved(top=top, indexes=tuple(indexes), fetched=fetched, manifest=manifest)
+        indexes.append(fetched)
         entry = select(parse_index(fetched.data, what), wanted, reference.familiar)
         fetched = get_manifest(repository, entry.digest, entry)
     raise Corrupt(f"{reference.familiar} is an index of indexes without end")

@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import builtins
 import os
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from proa.errors import Unavailable
+from proa.errors import NotFound
 from proa.fs import lock
 from proa.image.border import Border
 from proa.image.catalog import Catalog
@@ -37,26 +36,16 @@ from proa.image.limits import DEFAULT, Limits
 from proa.image.model import ArchiveFormat, HistoryEntry, Image, Progress, Removal, silent
 from proa.image.naming import given_name, names_of, parse_target, put_name, resolve
 from proa.image.references import ImageRecord, References
-from proa.image.removal import prune_names, remove_names
 from proa.image.snapshots.overlay import Snapshots
 from proa.image.unpack import LayerReader
+from proa.image.upkeep import InUse, Upkeep, lock_path, nobody
 from proa.oci.digest import Digest
 from proa.oci.mediatype import Compression
+from proa.oci.platform import Platform, matches, parse_platform
 
 if TYPE_CHECKING:
     from proa.image.filters import Condition
     from proa.image.usage import StoreUsage
-
-InUse = Callable[[], Mapping[str, str]]
-"""Returns image id -> name of one container that uses it; called with the store locked."""
-
-_COLLECT_WAIT_S = 2.0
-_COLLECT_POLL_S = 0.02
-
-
-def nobody() -> Mapping[str, str]:
-    """No container uses any image."""
-    return {}
 
 
 class ImageStore:
@@ -76,12 +65,13 @@ class ImageStore:
         self.snapshots = Snapshots(root)
         self._catalog = Catalog(root, self.content, self.snapshots)
         self._limits = limits
+        self._upkeep = Upkeep(root, references, self._catalog, self.content, self.snapshots)
 
     @contextmanager
     def lease(self) -> Iterator[None]:
         """Keep images from being removed until the caller has recorded that it uses one."""
         with Border(f"cannot lock the images of {self.root}"):
-            held = lock.acquire(self._lock_path(), shared=True)
+            held = lock.acquire(lock_path(self.root), shared=True)
         try:
             yield
         finally:
@@ -103,6 +93,46 @@ class ImageStore:
         image = self._catalog.get(record.target)
         return self._with_names(image) if names else image
 
+    def find_for(self, name: str, platform: Platform) -> Image | None:
+        """Return what ``name`` means for a platform; None when there is none here.
+
+        Other platforms of a name that points at an index are found, too, and unpacked.
+
+        Raises:
+            NotFound, Invalid: as :meth:`get`.
+        """
+        record = resolve(self.references, name)
+        image = self._catalog.get(record.target)
+        if matches(platform, image.config.platform):
+            return self._with_names(image)
+        if not record.index or not given_name(record, name):
+            return None
+        from proa.image.platforms import find_manifest
+
+        with self.lease():
+            manifest = find_manifest(self.content, record.index, platform)
+            if manifest is None:
+                return None
+            image = self._catalog.get(manifest)
+            put_name(self.references, "", image.manifest_digest, image.id)
+        return self._with_names(image) if matches(platform, image.config.platform) else None
+
+    def get_for(self, name: str, platform: str) -> Image:
+        """Return what ``name`` means for a platform; an empty one is whichever was pulled last.
+
+        Raises:
+            NotFound, Invalid: as :meth:`get`; also when there is none for the platform.
+        """
+        if not platform:
+            return self.get(name)
+        image = self.find_for(name, parse_platform(platform))
+        if image is None:
+            raise NotFound(
+                f"there is no {name} for {platform} here",
+                f"pull it: proa pull --platform {platform} {name}",
+            )
+        return image
+
     def list(self) -> builtins.list[Image]:
         """Return every image once, newest first, nameless ones included."""
         records = self.references.list()
@@ -122,8 +152,10 @@ class ImageStore:
         """
         reference = str(parse_target(target))
         with self.lease():
-            image = self.get(source, names=False)
-            put_name(self.references, reference, image.manifest_digest, image.id)
+            record = resolve(self.references, source)
+            image = self._catalog.get(record.target)
+            index = record.index if given_name(record, source) else ""
+            put_name(self.references, reference, image.manifest_digest, image.id, index)
         return reference
 
     def remove(
@@ -139,14 +171,7 @@ class ImageStore:
             NotFound, Invalid: as :meth:`get`.
             Conflict: in use, or an id with names in several repositories, without ``force``.
         """
-        with self._exclusive() as alone:
-            used = in_use()
-            removed = remove_names(
-                self.references, name, force=force, in_use=used, keep_image=not alone
-            )
-            if any(one.action == "deleted" for one in removed):
-                removed += self._collect(used)[0]
-        return removed
+        return self._upkeep.remove(name, force=force, in_use=in_use)
 
     def prune(
         self,
@@ -175,26 +200,13 @@ class ImageStore:
         def may_go(record: ImageRecord) -> bool:
             return all(holds(self.get(record.image_id)) for holds in chosen)
 
-        with self._exclusive() as alone:
-            if not alone:
-                raise Unavailable(
-                    f"the images of {self.root} are in use by another command",
-                    "try again when it is done",
-                )
-            used = in_use()
-            removed = prune_names(self.references, every=every, in_use=used, chosen=may_go)
-            resumable = bool(chosen) or not every
-            layers, freed_bytes = self._collect(used, resumable=resumable, measured=True)
-        return removed + layers, freed_bytes
+        may = may_go if chosen else None
+        return self._upkeep.prune(every=every, may_go=may, in_use=in_use)
 
     def usage(self, in_use: InUse = nobody) -> StoreUsage:
         """Return what all images take on disk; reads every directory of every layer."""
-        from proa.image.usage import measure_store
-
-        with self.lease(), Border(f"cannot measure the images of {self.root}"):
-            return measure_store(
-                self.references, self._catalog, self.content, self.snapshots, self.list(), in_use()
-            )
+        with self.lease():
+            return self._upkeep.measure(self.list(), in_use())
 
     def history(self, name: str) -> builtins.list[HistoryEntry]:
         """Return how the image came to be, newest step first; errors as :meth:`get`."""
@@ -236,9 +248,9 @@ class ImageStore:
                 self._catalog.add(one.manifest_digest, progress=progress, limits=self._limits)
                 for one in found
             ]
-            for image, references in zip(images, names, strict=True):
+            for one, image, references in zip(found, images, names, strict=True):
                 for reference in references or [""]:
-                    put_name(self.references, reference, image.manifest_digest, image.id)
+                    put_name(self.references, reference, image.manifest_digest, image.id, one.index)
         return [
             msgspec.structs.replace(image, references=tuple(references))
             for image, references in zip(images, names, strict=True)
@@ -249,16 +261,20 @@ class ImageStore:
         names: Sequence[str],
         destination: str | int,
         *,
+        platform: str = "",
         format: ArchiveFormat = "docker",  # noqa: A002 - the word of the command line
         compression: Compression = "none",
         progress: Progress = silent,
     ) -> None:
         """Write images as one archive; the same images always give the same bytes.
 
+        A name that points at an index is written with all platforms, if all of them are here.
+
         Args:
             names: images as in :meth:`get`; names of the archive are those given here.
             destination: path of a tar to write, an existing or ``/``-ended folder (OCI layout), or
                 a writable descriptor.
+            platform: only the images for this one.
             format: ``docker`` archives are valid OCI layouts too.
             compression: of the archive as a whole.
             progress: told how far it is.
@@ -267,17 +283,18 @@ class ImageStore:
             NotFound, Invalid: as :meth:`get`.
             Corrupt: a blob is missing.
         """
-        from proa.image.archive.save import save_archive
+        from proa.image.archive.save import Saved, save_archive
 
         with self.lease():
-            chosen: dict[str, tuple[Image, builtins.list[str]]] = {}
+            chosen: dict[tuple[str, str], Saved] = {}
             for name in names:
                 record = resolve(self.references, name)
-                image = self._catalog.get(record.target)
-                _, references = chosen.setdefault(record.target, (image, []))
                 given = given_name(record, name)
-                if given and given not in references:
-                    references.append(given)
+                index = record.index if given and not platform else ""
+                image = self.get_for(name, platform)
+                saved = chosen.setdefault((image.manifest_digest, index), Saved(image, index))
+                if given and given not in saved.names:
+                    saved.names.append(given)
             save_archive(
                 self.content,
                 builtins.list(chosen.values()),
@@ -348,13 +365,18 @@ class ImageStore:
         """
         return self._catalog.add(manifest_digest, layers=layers, limits=self._limits)
 
-    def name(self, image: Image, names: Sequence[str]) -> Image:
+    def name(self, image: Image, names: Sequence[str], index: str = "") -> Image:
         """Give an image names (normalized, with a tag or a digest), the last one last.
 
         All of it is durable: the caller has held a lease since before it was stored.
+
+        Args:
+            image: unpacked.
+            names: normalized.
+            index: digest of the stored index that the names point at; empty: at the manifest.
         """
         for one in names:
-            put_name(self.references, one, image.manifest_digest, image.id)
+            put_name(self.references, one, image.manifest_digest, image.id, index)
         return self._with_names(image)
 
     def ensure_unpacked(self, image: Image) -> None:
@@ -385,71 +407,12 @@ class ImageStore:
         Args:
             resumable: failures after which the content is left, for another attempt to go on from.
         """
-        self._sweep_if_idle()
+        self._upkeep.sweep_if_idle()
         try:
             with self.lease():
                 yield
         except resumable:
             raise
         except BaseException:
-            self._collect_if_idle()
+            self._upkeep.collect_if_idle()
             raise
-
-    def _sweep_if_idle(self) -> None:
-        """Remove what makers that were killed had staged, unless somebody makes images now."""
-        from proa.image.gc import sweep_staged
-
-        with Border(f"cannot remove unused content of {self.root}"):
-            held = lock.try_acquire(self._lock_path())
-            if held:
-                with held:
-                    sweep_staged(self.content, self.snapshots)
-
-    def _collect_if_idle(self) -> None:
-        """Collect right away unless somebody uses the store; never fails, the next one will."""
-        from proa.errors import ProaError
-
-        try:
-            held = lock.try_acquire(self._lock_path())
-            if held:
-                with held:
-                    self._collect({})
-        except (OSError, ProaError):
-            pass
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[bool]:
-        """Hold the store alone; yields False when others are still at it after a moment."""
-        with Border(f"cannot lock the images of {self.root}"):
-            path = self._lock_path()
-            deadline = time.monotonic() + _COLLECT_WAIT_S
-            held = lock.try_acquire(path)
-            while held is None and time.monotonic() < deadline:
-                time.sleep(_COLLECT_POLL_S)
-                held = lock.try_acquire(path)
-        try:
-            yield held is not None
-        finally:
-            if held:
-                held.release()
-
-    def _collect(
-        self, used: Mapping[str, str], *, resumable: bool = True, measured: bool = False
-    ) -> tuple[builtins.list[Removal], int]:
-        from proa.image.gc import collect
-
-        with Border(f"cannot remove unused content of {self.root}"):
-            return collect(
-                self.references,
-                self._catalog,
-                self.content,
-                self.snapshots,
-                used,
-                resumable=resumable,
-                measured=measured,
-            )
-
-    def _lock_path(self) -> str:
-        directory = f"{self.root}/images"
-        os.makedirs(directory, 0o700, exist_ok=True)
-        return f"{directory}/lock"

@@ -16,7 +16,7 @@ import msgspec
 from proa.fs.usage import allocated_bytes
 from proa.image.catalog import Catalog
 from proa.image.content.store import ContentStore
-from proa.image.gc import mark
+from proa.image.gc import mark, mark_index
 from proa.image.model import Image
 from proa.image.references import References
 from proa.image.snapshots.overlay import Snapshots
@@ -76,9 +76,11 @@ def measure_store(
     sizes = dict(_measure_parts(catalog, content, snapshots))
     parts_of: dict[str, set[str]] = {image.id: set() for image in images}
     for record in references.list():
-        parts_of.setdefault(record.image_id, set()).update(
-            _parts(record.target, catalog, content) & sizes.keys()
-        )
+        parts = _parts(record.target, catalog, content)
+        if record.index:
+            for target in mark_index(record.index, content, parts):
+                parts |= _parts(target, catalog, content)
+        parts_of.setdefault(record.image_id, set()).update(parts & sizes.keys())
     owners = Counter(part for parts in parts_of.values() for part in parts)
     measured = tuple(
         ImageUsage(

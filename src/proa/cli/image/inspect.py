@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proa.cli.image.platforms import PLATFORM
+from proa.cli.image.platforms import CHOSEN
 from proa.cli.inspecting import FORMAT, show
 from proa.cli.invocation import Invocation
 from proa.cli.parser import Command
@@ -11,7 +11,7 @@ COMMAND = Command(
     words="image inspect",
     usage="[OPTIONS] IMAGE [IMAGE...]",
     summary="Display detailed information on one or more images",
-    flags=(FORMAT, PLATFORM),
+    flags=(FORMAT, CHOSEN),
     least=1,
     most=None,
 )
@@ -19,4 +19,5 @@ COMMAND = Command(
 
 def execute(call: Invocation) -> int:
     """Show each image that is there; complain about the others."""
-    return show(call, call.engine.images.inspect)
+    platform = call[CHOSEN]
+    return show(call, lambda name: call.engine.images.inspect(name, platform=platform))

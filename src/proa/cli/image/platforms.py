@@ -6,5 +6,6 @@ from proa.cli.kinds import STRING
 from proa.cli.parser import Flag
 
 PLATFORM = Flag(
-    "platform", STRING, "Not available", refusal="an image is stored for one platform only"
+    "platform", STRING, "Not available", refusal="all platforms that a name has here go together"
 )
+CHOSEN = Flag("platform", STRING, "Only the image for this platform, os/arch[/variant]")

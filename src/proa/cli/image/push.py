@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
+from proa.cli.image.platforms import CHOSEN
 from proa.cli.image.trust import DISABLE_CONTENT_TRUST
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import BOOL, STRING
@@ -12,22 +13,20 @@ from proa.cli.progress import PROGRESS, progress_style, progress_to
 
 ALL_TAGS = Flag("all-tags", BOOL, "Push all tags of an image to the repository", short="a")
 COMPRESSION = Flag("compression", STRING, 'Compression of the layers there ("gzip", "zstd")')
-PLATFORM = Flag(
-    "platform", STRING, "Not available", refusal="an image is stored for one platform only"
-)
 QUIET = Flag("quiet", BOOL, "Suppress verbose output", short="q")
 
 COMMAND = Command(
     words="image push",
     usage="[OPTIONS] NAME[:TAG]",
     summary="Upload an image to a registry",
-    flags=(ALL_TAGS, COMPRESSION, DISABLE_CONTENT_TRUST, PLATFORM, PROGRESS, QUIET),
+    flags=(ALL_TAGS, COMPRESSION, DISABLE_CONTENT_TRUST, CHOSEN, PROGRESS, QUIET),
     least=1,
     most=1,
     details=(
         "Only what the registry lacks is sent; layers that another of its repositories has are "
         "mounted from there. With '--compression' the layers are packed anew, so that the image "
-        "there has another digest than the one here."
+        "there has another digest than the one here. A name with several platforms goes with all "
+        "of them when all are here; otherwise the one that was pulled last goes."
     ),
 )
 
@@ -39,6 +38,7 @@ def execute(call: Invocation) -> int:
     with progress_to(call.io, quiet=call[QUIET], style=style) as progress:
         pushed = call.engine.images.push(
             call.arguments[0],
+            platform=call[CHOSEN],
             compression=compression,
             all_tags=call[ALL_TAGS],
             progress=progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from proa.cli.image.platforms import PLATFORM
+from proa.cli.image.platforms import CHOSEN
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import STRING
 from proa.cli.parser import EXIT_FAILURE, Command, Flag, UsageError
@@ -25,7 +25,7 @@ COMMAND = Command(
     words="image save",
     usage="[OPTIONS] IMAGE [IMAGE...]",
     summary="Save one or more images to a tar archive (streamed to STDOUT by default)",
-    flags=(COMPRESSION, FORMAT, OUTPUT, PLATFORM),
+    flags=(COMPRESSION, FORMAT, OUTPUT, CHOSEN),
     least=1,
     most=None,
 )
@@ -61,6 +61,7 @@ def execute(call: Invocation) -> int:
     call.engine.images.save(
         call.arguments,
         destination,
+        platform=call[CHOSEN],
         format=_FORMATS[word],
         compression=cast("Compression", compression),
     )

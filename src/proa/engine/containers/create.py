@@ -195,8 +195,11 @@ def find_image(
     image = None if pull == "always" else _find_here(context, config, pull)
     if image is None:
         return _pull(context, config, progress)
-    if pull == "missing" and not _suits(image, config):
-        return _pull_other(context, config, image, progress)
+    if not _suits(image, config):
+        other = context.images.find_for(config.image, parse_platform(config.platform))
+        if other is None and pull == "missing":
+            return _pull_other(context, config, image, progress)
+        image = other or image
     context.images.ensure_unpacked(image)
     return image
 

@@ -10,7 +10,7 @@ from proa.image.references import ImageRecord
 if TYPE_CHECKING:
     from proa.engine.state.database import Database
 
-_SELECT = "SELECT reference, target, image_id, updated_at_ns FROM image_names"
+_SELECT = "SELECT reference, target, image_id, updated_at_ns, index_digest FROM image_names"
 
 
 class ImageNameTable:
@@ -35,8 +35,14 @@ class ImageNameTable:
         with self._database.transaction():
             before = self.find(record.reference)
             self._database.execute(
-                "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?, ?)",
-                (record.reference, record.target, record.image_id, record.updated_at_ns),
+                "INSERT OR REPLACE INTO image_names VALUES (?, ?, ?, ?, ?)",
+                (
+                    record.reference,
+                    record.target,
+                    record.image_id,
+                    record.updated_at_ns,
+                    record.index,
+                ),
             )
         return before
 
@@ -49,7 +55,13 @@ class ImageNameTable:
         return cursor.rowcount > 0
 
 
-def _record(reference: str, target: str, image_id: str, updated_at_ns: int) -> ImageRecord:
+def _record(
+    reference: str, target: str, image_id: str, updated_at_ns: int, index: str
+) -> ImageRecord:
     return ImageRecord(
-        reference=reference, target=target, image_id=image_id, updated_at_ns=updated_at_ns
+        reference=reference,
+        target=target,
+        image_id=image_id,
+        updated_at_ns=updated_at_ns,
+        index=index,
     )

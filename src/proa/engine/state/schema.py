@@ -115,5 +115,9 @@ CREATE TABLE virtual_machines (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _NETWORKS, _VIRTUAL_MACHINES)
+_INDEXES = """
+ALTER TABLE image_names ADD COLUMN index_digest TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _NETWORKS, _VIRTUAL_MACHINES, _INDEXES)
 """Script ``MIGRATIONS[n]`` takes a database from version ``n`` to version ``n + 1``."""

@@ -75,7 +75,11 @@ def _with_docker_names(intake: Intake, found: list[FoundImage], what: str) -> li
 
 def _merged(found: list[FoundImage]) -> list[FoundImage]:
     """Join entries of one image: a layout lists it once for every name."""
-    names: dict[Digest, tuple[str, ...]] = {}
+    names: dict[tuple[Digest, str], tuple[str, ...]] = {}
     for image in found:
-        names[image.manifest_digest] = names.get(image.manifest_digest, ()) + image.names
-    return [FoundImage(manifest_digest=digest, names=words) for digest, words in names.items()]
+        key = (image.manifest_digest, image.index)
+        names[key] = names.get(key, ()) + image.names
+    return [
+        FoundImage(manifest_digest=digest, names=words, index=index)
+        for (digest, index), words in names.items()
+    ]

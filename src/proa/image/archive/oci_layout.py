@@ -30,10 +30,12 @@ class FoundImage(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         manifest_digest: its manifest.
         names: as the archive gives them, not checked.
+        index: what the names point at when it is an index; else empty.
     """
 
     manifest_digest: Digest
     names: tuple[str, ...]
+    index: str = ""
 
 
 def find_images(intake: Intake, platform: str, what: str) -> list[FoundImage]:
@@ -62,8 +64,15 @@ def find_images(intake: Intake, platform: str, what: str) -> list[FoundImage]:
         group = Index(schema_version=2, manifests=tuple(entries))
         manifest = _choose(intake, group, platform, what, _MAX_INDEX_DEPTH)
         _check_manifest(intake, manifest, platform, what)
-        name = _name(entries[0])
-        found.append(FoundImage(manifest_digest=manifest.digest, names=(name,) if name else ()))
+        name, first = _name(entries[0]), entries[0]
+        is_index = len(entries) == 1 and first.media_type in mediatype.INDEXES
+        found.append(
+            FoundImage(
+                manifest_digest=manifest.digest,
+                names=(name,) if name else (),
+                index=str(first.digest) if is_index else "",
+            )
+        )
     if not found:
         raise Corrupt(f"{what} holds no image: its index is empty")
     return found

@@ -19,10 +19,11 @@ from proa.image.layers.compression import CHUNK_BYTES, compressor
 from proa.image.layers.entry import REGULAR, Entry
 from proa.image.layers.writer import TarWriter
 from proa.image.model import ArchiveFormat, Image, Progress, silent
+from proa.image.platforms import complete_manifests, list_entries
 from proa.oci.codec import encode_json
 from proa.oci.descriptor import Descriptor
-from proa.oci.digest import Digest, algorithm, encoded
-from proa.oci.index import ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, Index
+from proa.oci.digest import Digest, algorithm, encoded, parse_digest
+from proa.oci.index import ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, Index, parse_index
 from proa.oci.manifest import parse_manifest
 from proa.oci.mediatype import OCI_INDEX, OCI_MANIFEST, Compression
 from proa.oci.platform import Platform
@@ -30,8 +31,24 @@ from proa.oci.reference import parse_reference
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
-Named = Sequence[tuple[Image, Sequence[str]]]
-"""Images with the normalized names that they have in the archive."""
+
+class Saved:
+    """An image that goes into an archive.
+
+    Attributes:
+        index: digest of the index that its names point at; empty: at its manifest.
+        names: normalized, those that it has in the archive.
+    """
+
+    __slots__ = ("image", "index", "names")
+
+    def __init__(self, image: Image, index: str = "", names: Sequence[str] = ()) -> None:
+        self.image = image
+        self.index = index
+        self.names = list(names)
+
+
+Named = Sequence[Saved]
 
 
 def save_archive(
@@ -75,31 +92,21 @@ def _documents(
 ) -> list[tuple[str, bytes]]:
     entries = []
     items = []
-    for image, names in images:
-        data = content.read(image.manifest_digest)
-        manifest = parse_manifest(data, f"manifest {image.manifest_digest}")
-        config = image.config
-        plain = Descriptor(
-            media_type=manifest.media_type or OCI_MANIFEST,
-            digest=image.manifest_digest,
-            size=len(data),
-            platform=Platform(
-                os=config.os, architecture=config.architecture, variant=config.variant
-            ),
-        )
-        for name in names:
+    for saved in images:
+        plain = _describe(content, saved)
+        for name in saved.names:
             annotations = {
                 ANNOTATION_IMAGE_NAME: name,
                 ANNOTATION_REF_NAME: name if archive_format == "oci" else parse_reference(name).tag,
             }
             entries.append(msgspec.structs.replace(plain, annotations=annotations))
-        if not names:
+        if not saved.names:
             entries.append(plain)
         items.append(
             Item(
-                config=_member(image.id),
-                repo_tags=tuple(parse_reference(name).familiar for name in names) or None,
-                layers=tuple(_member(layer.blob.digest) for layer in image.layers),
+                config=_member(saved.image.id),
+                repo_tags=tuple(parse_reference(name).familiar for name in saved.names) or None,
+                layers=tuple(_member(layer.blob.digest) for layer in saved.image.layers),
             )
         )
     index = Index(schema_version=2, media_type=OCI_INDEX, manifests=tuple(entries))
@@ -109,11 +116,44 @@ def _documents(
     return documents
 
 
+def _describe(content: ContentStore, saved: Saved) -> Descriptor:
+    """Return the entry of the archive's index: the name's own index if it is whole."""
+    if _manifests_of(content, saved) is not None:
+        index = parse_digest(saved.index)
+        data = content.read(index)
+        media_type = parse_index(data, f"index {index}").media_type or OCI_INDEX
+        return Descriptor(media_type=media_type, digest=index, size=len(data))
+    image = saved.image
+    data = content.read(image.manifest_digest)
+    manifest = parse_manifest(data, f"manifest {image.manifest_digest}")
+    config = image.config
+    return Descriptor(
+        media_type=manifest.media_type or OCI_MANIFEST,
+        digest=image.manifest_digest,
+        size=len(data),
+        platform=Platform(os=config.os, architecture=config.architecture, variant=config.variant),
+    )
+
+
+def _manifests_of(content: ContentStore, saved: Saved) -> list[Digest] | None:
+    return complete_manifests(content, saved.index) if saved.index else None
+
+
 def _blobs(content: ContentStore, images: Named) -> list[Digest]:
     digests: set[Digest] = set()
-    for image, _ in images:
+    for saved in images:
+        image = saved.image
         digests.update((image.manifest_digest, image.id))
         digests.update(layer.blob.digest for layer in image.layers)
+        manifests = _manifests_of(content, saved)
+        if manifests is None:
+            continue
+        digests.add(parse_digest(saved.index))
+        digests.update(entry.digest for entry in list_entries(content, saved.index))
+        for digest in manifests:
+            manifest = parse_manifest(content.read(digest), f"manifest {digest}")
+            digests.add(manifest.config.digest)
+            digests.update(layer.digest for layer in manifest.layers)
     for digest in digests:
         os.close(content.open(digest))  # missing ones are found before anything is written
     return sorted(digests)
