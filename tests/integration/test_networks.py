@@ -297,7 +297,7 @@ def test_an_internal_network_stays_inside(net):
 def test_connect_and_disconnect_live(net):
     net.proa.ok("network", "create", "one")
     net.proa.ok("network", "create", "two")
-    net.serve("aa", "--network", "one")
+    net.serve("aa", "--network", "one", "-p", "8080:80")
     net.serve("bb", "--network", "two")
     assert net.fetch_inside("bb", "http://aa/") == ""
     net.proa.ok("network", "connect", "--alias", "uno", "two", "aa")
@@ -311,6 +311,10 @@ def test_connect_and_disconnect_live(net):
     assert "eth1" not in net.proa.ok("exec", "aa", "ip", "addr")
     networks = json.loads(net.proa.ok("inspect", "aa"))[0]["NetworkSettings"]["Networks"]
     assert list(networks) == ["one"]
+    net.proa.ok("network", "create", "--ipv6", "six")
+    net.proa.ok("network", "connect", "six", "aa")
+    for address in ("127.0.0.1", "[::1]", f"[{HOST6}]"):
+        assert net.fetch(net.host, f"http://{address}:8080/") == "aa"
 
 
 def test_the_default_route_moves_when_its_network_goes(net):
@@ -383,6 +387,10 @@ def test_another_containers_network(net):
         )
         == "aa"
     )
+    shared = ("run", "--rm", "--network", "container:aa")
+    assert net.proa.ok(*shared, "busybox", "hostname") == net.proa.ok("exec", "aa", "hostname")
+    for words in (("--hostname", "x"), ("--dns", "192.0.2.9"), ("--add-host", "db:192.0.2.9")):
+        assert "with the network mode container" in net.proa(*shared, *words, "busybox").stderr
     refused = net.proa("run", "--rm", "--network", "container:aa", "-p", "80:80", "busybox", "true")
     assert "cannot publish ports with the network mode container" in refused.stderr
 
@@ -695,3 +703,41 @@ def test_networks_that_are_open_to_each_other(net):
     assert net.fetch_inside("bb", f"http://{net.address('cc', 'three')}/") == ""
     wrong = net.proa("network", "create", "-o", "isolate=maybe", "four")
     assert "invalid value 'maybe' of the option isolate" in wrong.stderr
+
+
+def test_dockers_driver_options(net):
+    bridge = "com.docker.network.bridge"
+    net.proa.ok(
+        "network", "create", "-o", f"{bridge}.name=br-mine", "-o", f"{bridge}.enable_icc=false",
+        "-o", f"{bridge}.host_binding_ipv4=127.0.0.1", "web",
+    )  # fmt: skip
+    net.serve("aa", "--network", "web", "-p", "8080:80")
+    net.serve("bb", "--network", "web")
+    assert "br-mine" in net.links()
+    assert net.proa.ok("port", "aa") == "80/tcp -> 127.0.0.1:8080"
+    assert net.fetch(net.host, "http://127.0.0.1:8080/") == "aa"
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/", 1) == ""
+    # Neither directly nor over the host do they reach each other.
+    address = net.address("aa", "web")
+    assert net.fetch_inside("bb", f"http://{address}/") == ""
+    with net.inside("bb") as inside:
+        inside("ip", "route", "add", f"{address}/32", "via", _gateway(net, "web"))
+    assert net.fetch_inside("bb", f"http://{address}/") == ""
+    for option, reason in (
+        (f"{bridge}.name=lan0", "there is an interface lan0"),
+        (f"{bridge}.name=br-mine", "interface br-mine"),
+        (f"{bridge}.name=a/b", "invalid bridge name"),
+        (f"{bridge}.gateway_mode_ipv4=isolated", "is not known"),
+        (f"{bridge}.host_binding_ipv4=x", "invalid host binding"),
+    ):
+        assert reason in net.proa("network", "create", "-o", option, "other").stderr
+
+
+def test_a_table_of_an_earlier_version_is_made_anew(net):
+    net.serve("aa", "-p", "8080:80")
+    (table,) = re.findall(r"inet (proa\S*)", net.host("nft", "list", "tables"))
+    net.host("nft", "delete", "table", "inet", table)
+    net.host("nft", "add", "table", "inet", table)
+    net.serve("bb", "-p", "8081:80")
+    for port, name in ((8080, "aa"), (8081, "bb")):
+        assert net.fetch(net.neighbour, f"http://{HOST}:{port}/") == name

@@ -66,14 +66,34 @@ def ensure_default(context: Context) -> Network:
 def normalize(context: Context, config: ContainerConfig) -> ContainerConfig:
     """Replace names by ids where a later rename must not matter: ``container:web``.
 
+    A container in another's network has its host name too, as with Docker.
+
     Raises:
         NotFound: no such container.
+        Invalid: the container wants names or servers of its own, which belong to the other.
     """
     kind, colon, reference = config.network_mode.partition(":")
     if kind != "container" or not colon:
         return config
+    for what, given in (
+        ("a host name", config.hostname or config.domainname),
+        ("name servers", config.dns or config.dns_search or config.dns_options),
+        ("hosts", config.extra_hosts),
+    ):
+        if given:
+            raise Invalid(
+                f"cannot set {what} with the network mode container",
+                "they are those of the other container: leave the option out, or give it there",
+            )
     other = context.state.containers.get(reference)
-    return msgspec.structs.replace(config, network_mode=f"container:{other.id}")
+    config = msgspec.structs.replace(config, network_mode=f"container:{other.id}")
+    if other.config.network_mode == "host":
+        return config
+    return msgspec.structs.replace(
+        config,
+        hostname=other.config.hostname or other.id[:12],
+        domainname=other.config.domainname,
+    )
 
 
 def resolve(

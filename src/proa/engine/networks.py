@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from proa.engine import attachments, firewalling
+from proa.engine import attachments, firewalling, networkoptions
 from proa.engine.config import EndpointConfig
 from proa.engine.containers.lifecycle import get as get_container
 from proa.engine.context import Context
@@ -30,8 +30,6 @@ WORDS = ("default", "host", "none")
 _ALIVE = ("running", "paused", "restarting")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _LONGEST_NAME = 128
-_MASQUERADE_OPTION = "com.docker.network.bridge.enable_ip_masquerade"
-_MTU_OPTIONS = ("com.docker.network.driver.mtu", "mtu")
 
 
 class NetworkOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -252,9 +250,7 @@ def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptio
     ]
     subnets = _choose_subnets(network_id, wanted, taken)
     options = dict(wanted.options)
-    mtu = next((options[key] for key in _MTU_OPTIONS if key in options), "0")
-    if not mtu.isdecimal() or (int(mtu) and not 68 <= int(mtu) <= 65535):
-        raise Invalid(f"invalid mtu '{mtu}'", "use 68 to 65535")
+    networkoptions.check_options(options)
     macvlan = wanted.driver == "macvlan"
     parent = wanted.parent or options.get("parent", "")
     if macvlan and not parent:
@@ -266,13 +262,14 @@ def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptio
         id=network_id,
         name=name,
         driver=wanted.driver,
-        link=parent if macvlan else names.network_link(network_id),
+        link=parent if macvlan else _link_of(context, network_id, options),
         subnet4=subnets.get(4),
         subnet6=subnets.get(6),
         internal=wanted.internal,
-        isolated=wanted.isolated and _read_switch(options, "isolate", default=True),
-        masquerade=_read_switch(options, _MASQUERADE_OPTION, default=True),
-        mtu=int(mtu),
+        isolated=wanted.isolated and networkoptions.is_isolated(options),
+        talks=networkoptions.talks(options),
+        masquerade=networkoptions.masquerades(options),
+        mtu=networkoptions.read_mtu(options),
         mode=mode if macvlan else "bridge",
         labels=dict(wanted.labels),
         options=options,
@@ -280,11 +277,13 @@ def _describe(context: Context, network_id: str, name: str, wanted: NetworkOptio
     )
 
 
-def _read_switch(options: Mapping[str, str], name: str, *, default: bool) -> bool:
-    word = options.get(name, str(default)).lower()
-    if word not in ("true", "false", "1", "0"):
-        raise Invalid(f"invalid value '{options[name]}' of the option {name}", "use true or false")
-    return word in ("true", "1")
+def _link_of(context: Context, network_id: str, options: Mapping[str, str]) -> str:
+    """Name of a new network's bridge; one that is not made yet belongs to its network already."""
+    chosen = networkoptions.choose_link(options, names.network_link(network_id))
+    for other in context.state.networks.list():
+        if other.driver == "bridge" and other.link == chosen:
+            raise Conflict(f"the bridge {chosen} is that of the network {other.name}")
+    return chosen
 
 
 def _choose_subnets(

@@ -4,6 +4,7 @@ One table of the inet family an engine. Its rules never change; what comes and g
 and containers are elements of sets and maps::
 
     links      bridges of the engine            pairs      bridge . bridge that may talk freely
+    hairpins   bridge . bridge, all of them
     internal   bridges without a way out        outgoing   bridges whose traffic is masqueraded
     open       bridges that are open to each other
     port4/6    protocol . address . port   ->   container address . port
@@ -101,18 +102,20 @@ class Firewall:
         if whole and guarded:
             return False
         state = self._load()
-        if not guarded and state.egress:
+        if whole and not state.egress:
+            return False
+        self._restore(state)
+        return True
+
+    def _restore(self, state: FirewallState) -> None:
+        if state.egress:
             guarded_ports = (port for egress in state.egress for port in egress.ports)
             guard.restore(self.nl, self.table, guarded_ports)
-        elif whole:
-            return False
-        if not whole:
-            batch = Batch(self.table)
-            batch.add_table()
-            batch.delete_table()
-            _compose_table(batch, state)
-            batch.commit(self.nl)
-        return True
+        batch = Batch(self.table)
+        batch.add_table()
+        batch.delete_table()
+        _compose_table(batch, state)
+        batch.commit(self.nl)
 
     def remove(self) -> None:
         """Delete the table. Idempotent."""
@@ -135,7 +138,8 @@ class Firewall:
         """Forget a bridge. Idempotent."""
         key = nft.interface_key(network.link)
         for name, element in (
-            ("links", key), ("pairs", key * 2), ("internal", key), ("outgoing", key), ("open", key),
+            ("links", key), ("pairs", key * 2), ("hairpins", key * 2), ("internal", key),
+            ("outgoing", key), ("open", key),
         ):  # fmt: skip
             self._delete(name, [Element(element)])
 
@@ -207,7 +211,10 @@ class Firewall:
         return found.issuperset(name for name, *_ in _BASE_CHAINS)
 
     def _change(self, compose: Callable[[Batch], None]) -> None:
-        """Commit a change; when the table is not there, make it whole first."""
+        """Commit a change; when something is missing, make the table whole first.
+
+        It may be all, or what an earlier version of the engine did not have.
+        """
         for attempt in (0, 1):
             batch = Batch(self.table)
             compose(batch)
@@ -216,7 +223,7 @@ class Firewall:
             except OSError as error:
                 if error.errno != errno.ENOENT or attempt:
                     raise
-                self.ensure()
+                self._restore(self._load())
             else:
                 return
 
@@ -254,7 +261,8 @@ def _compose_table(batch: Batch, state: FirewallState) -> None:
     )  # fmt: skip
     for name in ("links", "internal", "outgoing", "open"):
         batch.add_set(name, (interface,))
-    batch.add_set("pairs", (interface, interface))
+    for name in ("pairs", "hairpins"):
+        batch.add_set(name, (interface, interface))
     for suffix, _, kind in _FAMILIES:
         batch.add_map(f"port{suffix}", (protocol, kind, service), (kind, service))
         batch.add_map(f"any{suffix}", (protocol, service), (kind, service))
@@ -286,7 +294,7 @@ def _compose_nat(batch: Batch) -> None:
     # A container that reaches a neighbour, or itself, through the host must get the answer from
     # the host: the neighbour would answer directly, from an address that was never asked.
     batch.add_rule(
-        "postrouting", both, nft.lookup("pairs"),
+        "postrouting", both, nft.lookup("hairpins"),
         nft.connection_has(nft.CT_STATUS, nft.STATUS_DNAT), nft.masquerade(),
     )  # fmt: skip
     batch.add_rule(
@@ -348,7 +356,9 @@ def _compose_filter(batch: Batch) -> None:
 def _add_network(batch: Batch, network: Network) -> None:
     key = nft.interface_key(network.link)
     batch.add_elements("links", [Element(key)])
-    batch.add_elements("pairs", [Element(key * 2)])
+    batch.add_elements("hairpins", [Element(key * 2)])
+    if network.talks:
+        batch.add_elements("pairs", [Element(key * 2)])
     if not network.isolated:
         batch.add_elements("open", [Element(key)])
     if network.internal:

@@ -48,6 +48,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         subnet4, subnet6: None for a family that it does not have.
         internal: nothing but the network itself can be reached.
         isolated: other networks cannot reach it except through published ports.
+        talks: its containers reach each other directly.
         masquerade: outgoing connections get the host's address.
         resolves: containers find each other by name (all but the default network).
         mode: macvlan's: ``bridge``, ``private``, ``vepa``, ``passthru``.
@@ -61,6 +62,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subnet6: Subnet | None = None
     internal: bool = False
     isolated: bool = True
+    talks: bool = True
     masquerade: bool = True
     resolves: bool = True
     mtu: int = 0
@@ -77,7 +79,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
         interface: name inside, ``eth0``.
         address4, address6: empty for a family that the network does not have.
         mac: ``02:42:ac:1e:00:02``.
-        gateway: the container's default route leads through this network.
+        gateway4, gateway6: the container's default route of the family leads through this network.
     """
 
     network: Network
@@ -85,7 +87,8 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     address4: str = ""
     address6: str = ""
     mac: str = ""
-    gateway: bool = False
+    gateway4: bool = False
+    gateway6: bool = False
 
 
 class PortMapping(msgspec.Struct, frozen=True, kw_only=True):

@@ -99,8 +99,10 @@ class NetworkSandbox:
                 except OSError as error:
                     raise self._translate(error, attachment) from error
                 self.attachments.remove(attachment)
-                if attachment.gateway:
-                    self._promote()
+                if attachment.gateway4:
+                    self._promote(six=False)
+                if attachment.gateway6:
+                    self._promote(six=True)
                 return attachment
         return None
 
@@ -173,8 +175,7 @@ class NetworkSandbox:
             if text and subnet is not None:
                 address.add(nl, found.ifindex, text, subnet.prefix)
         link.set_up(nl, found.ifindex)
-        if attachment.gateway and not network.internal:
-            self._add_default_routes(attachment, found.ifindex)
+        self._add_default_routes(attachment, found.ifindex)
         if (self.rates.in_bytes or self.rates.out_bytes) and network.driver == "bridge":
             ratelimit.limit(self._host_netlink(), self._id, network.id, self.rates)
 
@@ -193,24 +194,27 @@ class NetworkSandbox:
 
     def _add_default_routes(self, attachment: Attachment, ifindex: int) -> None:
         network = attachment.network
-        for text, subnet in (
-            (attachment.address4, network.subnet4), (attachment.address6, network.subnet6),
+        for wanted, subnet in (
+            (attachment.gateway4, network.subnet4), (attachment.gateway6, network.subnet6),
         ):  # fmt: skip
-            if text and subnet is not None:
+            if wanted and subnet is not None:
                 try:
                     route.add(self._inside_netlink(), index=ifindex, gateway=subnet.gateway)
                 except FileExistsError:
                     continue
 
-    def _promote(self) -> None:
-        """After the network with the default route has gone, lead it through the next."""
+    def _promote(self, *, six: bool) -> None:
+        """After the network with a default route has gone, lead it through the next."""
         for position, attachment in enumerate(self.attachments):
-            if attachment.network.internal:
+            address = attachment.address6 if six else attachment.address4
+            if attachment.network.internal or not address:
                 continue
             found = link.find(self._inside_netlink(), attachment.interface)
             if found is not None:
-                self.attachments[position] = msgspec.structs.replace(attachment, gateway=True)
-                self._add_default_routes(attachment, found.ifindex)
+                flag = "gateway6" if six else "gateway4"
+                promoted = msgspec.structs.replace(attachment, **{flag: True})
+                self.attachments[position] = promoted
+                self._add_default_routes(promoted, found.ifindex)
             return
 
     def _remove(self, attachment: Attachment) -> None:

@@ -13,19 +13,20 @@ _ALL4, _ALL6 = "0.0.0.0", "::"
 
 
 def wanted_ports(
-    config: ContainerConfig, exposed: Sequence[str], *, ipv6: bool = False
+    config: ContainerConfig, exposed: Sequence[str], *, ipv6: bool = False, default_ip: str = ""
 ) -> list[WantedPort]:
     """Return what to publish.
 
     Args:
         exposed: the image's exposed ports, ``80/tcp``.
+        default_ip: what "all addresses" mean instead, of a network that says so.
         ipv6: the container has an IPv6 address: "all addresses" are the host's of both families.
 
     Raises:
         Invalid: an exposed port is none.
         Unsupported: UDP on the IPv6 loopback address.
     """
-    everywhere = (_ALL4, _ALL6) if ipv6 else (_ALL4,)
+    everywhere = (default_ip,) if default_ip else (_ALL4, _ALL6) if ipv6 else (_ALL4,)
     for port in config.ports:
         if port.protocol == "udp" and port.host_ip == LOOPBACK6:
             raise Unsupported(

@@ -138,7 +138,7 @@ class NetworkTable:
             if active:
                 names = ", ".join(sorted(item.container_name for item in active)[:5])
                 raise Conflict(
-                    f"network {network_id[:12]} has running containers: {names}",
+                    f"network {self.get(network_id).name} has running containers: {names}",
                     "stop them, or disconnect them with `proa network disconnect`",
                 )
             self._database.execute("DELETE FROM endpoints WHERE network_id = ?", (network_id,))

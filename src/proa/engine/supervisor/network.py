@@ -24,6 +24,7 @@ from proa.engine.compose.sharing import CONTAINER
 from proa.engine.config import ContainerConfig, EndpointConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord
+from proa.engine.networkoptions import BINDING
 from proa.engine.state import Endpoint
 from proa.engine.supervisor.hibernation import KeptNetwork
 from proa.engine.supervisor.loop import READ, Loop, Timer
@@ -270,6 +271,7 @@ class ContainerNetwork:
             config,
             tuple(self._image.config.config.exposed_ports),
             ipv6=any(item.subnet6 is not None and not item.internal for item in networks),
+            default_ip=next((item.options.get(BINDING, "") for item in networks), ""),
         )
 
     def _decide(self, *, publish: bool) -> None:
@@ -358,7 +360,8 @@ class ContainerNetwork:
         return firewalling.proxy_target(mapping, self._endpoints, self._networks)
 
     def _attachments(self) -> list[Attachment]:
-        gateway = _gateway_of(self._endpoints, self._networks)
+        gateway4 = _gateway_of(self._endpoints, self._networks, six=False)
+        gateway6 = _gateway_of(self._endpoints, self._networks, six=True)
         return [
             Attachment(
                 network=self._networks[endpoint.network_id],
@@ -366,7 +369,8 @@ class ContainerNetwork:
                 address4=endpoint.address4,
                 address6=endpoint.address6,
                 mac=mac_of(endpoint),
-                gateway=endpoint is gateway,
+                gateway4=endpoint is gateway4,
+                gateway6=endpoint is gateway6,
             )
             for endpoint in self._endpoints
         ]
@@ -465,9 +469,15 @@ def has_networks(config: ContainerConfig) -> bool:
     return mode not in ("none", "host") and not mode.startswith(CONTAINER)
 
 
-def _gateway_of(endpoints: Sequence[Endpoint], networks: dict[str, Network]) -> Endpoint | None:
-    """The endpoint that the default route leads through: highest priority, then first."""
-    open_ones = [item for item in endpoints if not networks[item.network_id].internal]
+def _gateway_of(
+    endpoints: Sequence[Endpoint], networks: dict[str, Network], *, six: bool
+) -> Endpoint | None:
+    """The endpoint that a family's default route leads through: highest priority, then first."""
+    open_ones = [
+        item
+        for item in endpoints
+        if not networks[item.network_id].internal and (item.address6 if six else item.address4)
+    ]
     if not open_ones:
         return None
     return max(open_ones, key=lambda item: (item.config.gateway_priority, -item.position))

@@ -62,12 +62,19 @@ class HeldPorts:
                 kept.append(reservation)
         if not missing and not dropped:
             return
-        kept += self._reserve(missing)
         self.hang_up()
-        for reservation in (*dropped, *self.companions):
-            reservation.close()
-        self.held = kept
-        self.companions = portmap.reserve_companions(kept)
+        # A companion may be in the way of a port that is asked for now.
+        for companion in self.companions:
+            companion.close()
+        try:
+            self.held = kept + self._reserve(missing)
+        except BaseException:
+            dropped.clear()
+            raise
+        finally:
+            for reservation in dropped:
+                reservation.close()
+            self.companions = portmap.reserve_companions(self.held)
 
     def serve(self, find_target: FindTarget) -> None:
         """Pass on what connects through the IPv6 loopback address.

@@ -47,6 +47,9 @@ _IFLA_LINK_NETNSID = 37
 _IFLA_EXT_MASK = 29
 _IFLA_INFO_KIND = 1
 _IFLA_INFO_DATA = 2
+_IFLA_INFO_SLAVE_KIND = 4
+_IFLA_INFO_SLAVE_DATA = 5
+_IFLA_BRPORT_ISOLATED = 33
 _VETH_INFO_PEER = 1
 _IFLA_MACVLAN_MODE = 1
 _IFLA_BR_FORWARD_DELAY = 1
@@ -234,6 +237,17 @@ def rename(nl: Netlink, index: int, name: str) -> None:
 def set_master(nl: Netlink, index: int, master: int) -> None:
     """Make an interface a port of a bridge; 0 takes it out."""
     nl.request(RTM_NEWLINK, _info(index) + attr_u32(_IFLA_MASTER, master))
+
+
+def isolate_port(nl: Netlink, name: str) -> None:
+    """Let a port of a bridge reach the bridge itself and ports that are not isolated, no others.
+
+    Raises:
+        OSError: EOPNOTSUPP for an interface that is no bridge's port.
+    """
+    data = nest(_IFLA_INFO_SLAVE_DATA, attr(_IFLA_BRPORT_ISOLATED, b"\1"))
+    info = nest(_IFLA_LINKINFO, attr_text(_IFLA_INFO_SLAVE_KIND, "bridge"), data)
+    nl.request(RTM_NEWLINK, _info() + attr_text(_IFLA_IFNAME, name) + info)
 
 
 def allow_localnet(nl: Netlink, index: int) -> None:

@@ -77,6 +77,8 @@ def plug(nl: Netlink, container_id: str, attachment: Attachment, netns_fd: int) 
                 raise
             link.delete(nl, name)
         else:
+            if not network.talks:
+                link.isolate_port(nl, name)
             return
 
 
