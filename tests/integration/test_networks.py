@@ -365,6 +365,49 @@ def test_a_port_on_the_ipv6_loopback_is_the_hosts_alone(net):
         assert net.host("curl", "-s", "--http0.9", "telnet://[::1]:9", stdin="\n").strip() == "::1"
 
 
+MEASURE = """
+import socket, sys, threading
+listener = socket.create_server(("", int(sys.argv[1])))
+print("ready", flush=True)
+def serve(peer):
+    total = 0
+    while data := peer.recv(1 << 16): total += len(data)
+    peer.sendall(bytes(total)); peer.close()
+while True:
+    peer, _ = listener.accept()
+    threading.Thread(target=serve, args=(peer,), daemon=True).start()
+"""
+
+EXCHANGE = """
+import socket, sys, threading
+def exchange(size, results):
+    peer = socket.create_connection(("::1", int(sys.argv[1])), timeout=10)
+    peer.sendall(bytes(size)); peer.shutdown(socket.SHUT_WR)
+    total = 0
+    while data := peer.recv(1 << 16): total += len(data)
+    results.append(total == size)
+results = []
+sizes = [0, 1, 10_000_000, *(1000 * n for n in range(20))]
+threads = [threading.Thread(target=exchange, args=(size, results)) for size in sizes]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(results), all(results))
+"""
+
+
+def test_what_goes_through_the_ipv6_loopback_arrives_whole(net):
+    """Much, little and nothing at once, each side ending when it has said all; then calm again."""
+    net.serve("aa", "-p", "8080:7")
+    refused = net.host(
+        "curl", "-s", "-m", "5", "-w", "%{exitcode}", "http://[::1]:8080/", check=False
+    )
+    assert refused.strip() in ("52", "56")
+    with net.inside("aa") as inside, program(inside, MEASURE, "7"):
+        for _ in range(2):
+            assert net.host(sys.executable, "-c", EXCHANGE, "8080").strip() == "23 True"
+            await_true(lambda: _asleep(net), "the supervisor's sleep", 15)
+
+
 def test_another_containers_network(net):
     net.serve("aa", "-p", "8080:80")
     own = net.proa.ok("exec", "aa", "ip", "addr", "show", "eth0")
