@@ -189,6 +189,19 @@ class TestEvents:
         assert [line.split()[2] for line in lines] == ["create", "start", "die", "destroy"]
         assert "exitCode=3" in lines[2]
 
+    def test_a_stop_and_a_restart(self, box: Proa) -> None:
+        box.ok("run", "-d", "--name", "ends", "--stop-signal", "USR1", *SLEEP)
+        since = f"{time.time():.9f}"
+        box.ok("restart", "-t", "0", "ends")
+        box.ok("stop", "-t", "0", "ends")
+        form = '{{.Action}}{{with index .Actor.Attributes "signal"}} {{.}}{{end}}'
+        lines = box.ok("events", "--since", since, "--until", f"{time.time():.9f}",
+                       "-f", "container=ends", "--format", form).splitlines()  # fmt: skip
+        killed = ["kill 10", "kill 9", "die", "stop"]
+        assert lines == [*killed, "start", "restart", *killed]
+        assert box.ok("inspect", "-f", "{{json .State.Health}}", "ends") == "null"
+        box.ok("rm", "ends")
+
     def test_following(self, box: Proa) -> None:
         with box.spawn("events", "-f", "container=live", "--format", "{{.Action}}") as follower:
             assert follower.stdout is not None

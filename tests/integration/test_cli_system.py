@@ -15,9 +15,11 @@ pytestmark = pytest.mark.requires("root")
 
 def test_version(fresh_proa: Proa) -> None:
     document = json.loads(fresh_proa.ok("version", "--format", "json"))
-    assert document["KernelVersion"] == platform.release()
-    assert f"Version: {document['Version']}" in fresh_proa.ok("version")
-    assert fresh_proa.ok("--version") == f"Proa version {document['Version']}"
+    assert document["Server"]["KernelVersion"] == platform.release()
+    assert f"Version: {document['Server']['Version']}" in fresh_proa.ok("version")
+    asked = fresh_proa.ok("version", "--format", "{{.Client.Version}} {{.Server.KernelVersion}}")
+    assert asked == f"{document['Client']['Version']} {document['Server']['KernelVersion']}"
+    assert fresh_proa.ok("--version") == f"Proa version {document['Client']['Version']}"
 
 
 def test_info(fresh_proa: Proa) -> None:

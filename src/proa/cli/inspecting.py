@@ -14,6 +14,14 @@ from proa.errors import ProaError
 FORMAT = Flag("format", STRING, "Format output: 'json', or a Go template", short="f")
 
 
+def _with_health(item: Mapping[str, object]) -> dict[str, object]:
+    """Let templates ask for what a container's document has only with a health check."""
+    state = item.get("State")
+    if not isinstance(state, dict) or "Health" in state:
+        return dict(item)
+    return {**item, "State": {**state, "Health": None}}
+
+
 def show(call: Invocation, inspect: Callable[[str], Mapping[str, object]]) -> int:
     """Show what ``inspect`` says about every argument.
 
@@ -35,7 +43,7 @@ def show(call: Invocation, inspect: Callable[[str], Mapping[str, object]]) -> in
             failures.append(error)
     if template is not None:
         for item in found:
-            call.io.out(template.render(dict(item)))
+            call.io.out(template.render(_with_health(item)))
     elif text == "json":
         call.io.out(to_json(found))
     else:

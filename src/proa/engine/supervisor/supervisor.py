@@ -262,13 +262,19 @@ class Supervisor:
 
     def _ask_to_end(self, number: int, timeout_s: float | None) -> None:
         image_signal = self._image.config.config.stop_signal
-        self.signal(number or parse_signal(self._config.stop_signal or image_signal or "SIGTERM"))
+        number = number or parse_signal(self._config.stop_signal or image_signal or "SIGTERM")
+        self._journal.event("kill", signal=str(number))
+        self.signal(number)
         self._thaw()
         if timeout_s is None:
             configured = self._config.stop_timeout_s
             timeout_s = DEFAULT_STOP_TIMEOUT_S if configured is None else float(configured)
         if timeout_s >= 0 and self._kill_timer is None:
-            self._kill_timer = self._loop.call_later(timeout_s, lambda: self.signal(signal.SIGKILL))
+            self._kill_timer = self._loop.call_later(timeout_s, self._end_by_force)
+
+    def _end_by_force(self) -> None:
+        self._journal.event("kill", signal=str(int(signal.SIGKILL)))
+        self.signal(signal.SIGKILL)
 
     def _thaw(self) -> None:
         """Let a frozen container get the signal that shall end it."""
@@ -418,6 +424,7 @@ class Supervisor:
             self._journal.ended(
                 self._end, self._restart.count, stopped_by_user=False, restarting=True
             )
+            self._journal.event("stop")
             self.stdio.close()
             self._relaunch()
             return

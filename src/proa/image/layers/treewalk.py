@@ -36,13 +36,15 @@ _KINDS = {
 class Walker:
     """Walks trees; hard links among all that it has seen are entries of their own kind."""
 
-    def __init__(self, *, shift: int = 0) -> None:
+    def __init__(self, *, shift: int = 0, xattrs: bool = True) -> None:
         """Prepare.
 
         Args:
             shift: subtracted from owners; ids outside its range become nobody's.
+            xattrs: read extended attributes.
         """
         self._shift = shift
+        self._xattrs = xattrs
         self._linked: dict[tuple[int, int], bytes] = {}
 
     def walk(self, fd: int, name: bytes) -> Iterator[Item]:
@@ -53,7 +55,7 @@ class Walker:
         """
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
-            yield self._entry(name + b"/", status, _xattrs(fd)), -1
+            yield self._entry(name + b"/", status, self._read_xattrs(fd)), -1
             yield from self.walk_below([fd], name + b"/")
         else:
             yield from self._walk_file(fd, name, status)
@@ -82,7 +84,10 @@ class Walker:
                         status = os.fstat(fd)
                         below = path + name
                         if stat.S_ISDIR(status.st_mode):
-                            yield self._entry(prefix + below + b"/", status, _xattrs(fd)), -1
+                            yield (
+                                self._entry(prefix + below + b"/", status, self._read_xattrs(fd)),
+                                -1,
+                            )
                             directories.append(below + b"/")
                         else:
                             yield from self._walk_file(fd, prefix + below, status)
@@ -109,7 +114,7 @@ class Walker:
             # Through the descriptor: the name may mean something else by now.
             data = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                yield self._entry(name, status, _read_xattrs(data)), data
+                yield self._entry(name, status, _read_xattrs(data) if self._xattrs else None), data
             finally:
                 os.close(data)
         else:
@@ -139,6 +144,9 @@ class Walker:
             minor=os.minor(status.st_rdev) if is_device else 0,
             xattrs=xattrs,
         )
+
+    def _read_xattrs(self, fd: int) -> dict[str, bytes] | None:
+        return _xattrs(fd) if self._xattrs else None
 
     def _own_id(self, number: int) -> int:
         if not self._shift:

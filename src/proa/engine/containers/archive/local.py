@@ -69,7 +69,7 @@ def copy_from(
             target = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 copy(
-                    _walk(Walker(shift=root.shift), source, plan.name),
+                    _walk(Walker(shift=root.shift, xattrs=archive), source, plan.name),
                     Destination(root_fd=target),
                     Ownership(uid=owner, gid=group, strip=not archive),
                     f"the copy of {path} of container {root.name}",
