@@ -82,15 +82,14 @@ def test_a_platform_that_is_asked_for_and_not_the_images(fresh_proa: Proa) -> No
 
 
 @pytest.mark.requires("busybox")
-def test_the_vm_isolation_is_refused_until_it_is_there(fresh_proa: Proa) -> None:
+def test_the_vm_isolation_needs_a_kernel(fresh_proa: Proa) -> None:
     fresh_proa.ok("load", "-q", "-i", busybox_archive())
     before = remains.holdings(fresh_proa)
     for words in (("--isolation", "vm"), ("--runtime", "proa-vm")):
         done = fresh_proa(*RUN, *words, "busybox", "true")
         assert done.code == 125
         (sentence,) = done.stderr.splitlines()
-        assert "'vm'" in sentence
-        assert "leave out --isolation" in sentence
+        assert "proa vm kernel install" in sentence
     assert remains.settled(lambda: sorted(remains.holdings(fresh_proa) ^ before)) == []
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
+import msgspec
 import pytest
 
 from proa.engine.state import State, VolumeRecord
 from proa.engine.state.event_filters import event_matches
 from proa.engine.state.events import RETAINED_EVENTS
+from proa.engine.state.migrations import migrate
+from proa.engine.state.schema import MIGRATIONS
 from proa.errors import Conflict, Invalid, NotFound
 from proa.image.references import ImageRecord, References
 from tests.support.records import NOW_NS, container, event
@@ -43,6 +47,22 @@ def test_image_names_are_put_moved_and_removed(state: State) -> None:
     assert names.find("docker.io/library/a") is None
     assert names.remove("docker.io/library/a:1")
     assert not names.remove("docker.io/library/a:1")
+
+
+def test_an_image_name_remembers_its_index(state: State) -> None:
+    record = msgspec.structs.replace(image("a"), index=f"sha256:{'f' * 64}")
+    state.images.put(record)
+    assert state.images.find("a") == record
+    assert state.images.list() == [record]
+
+
+def test_image_names_of_before_there_were_indexes() -> None:
+    """A database of the third schema version: its names point at manifests."""
+    connection = sqlite3.connect(":memory:")
+    migrate(connection, "proa.db", MIGRATIONS[:3])
+    connection.execute("INSERT INTO image_names VALUES ('a', 't', 'i', 1)")
+    migrate(connection, "proa.db")
+    assert list(connection.execute("SELECT * FROM image_names")) == [("a", "t", "i", 1, "")]
 
 
 def test_image_names_are_listed_by_their_last_move(state: State) -> None:
