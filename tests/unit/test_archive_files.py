@@ -259,8 +259,8 @@ def test_a_direct_copy_is_what_the_archive_would_make(tmp_path: Path) -> None:
         stream.seek(1 << 29)
         stream.write(b"middle")
     os.chmod(source / "deep", 0o750)
-    for path in ("deep/er/file", "deep/er", "deep", "sparse"):
-        os.utime(source / path, ns=(1, 1_000_000_001))
+    for name in ("deep/er/file", "deep/er", "deep", "sparse"):
+        os.utime(source / name, ns=(1, 1_000_000_001))
     copied(source, target, uid=os.getuid(), gid=os.getgid())
     for path in sorted(source.rglob("*")):
         ours, theirs = path.lstat(), (target / path.relative_to(source)).lstat()
