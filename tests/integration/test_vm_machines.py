@@ -14,13 +14,15 @@ import pytest
 
 from proa.engine.facade import Engine
 from proa.errors import Conflict, Invalid, NotFound
+from tests.support import debianinit
 from tests.support.bootsector import GREETING, write_disk
 from tests.support.engines import Proa, launcher
+from tests.support.kernels import ensure_kernel
 from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.requires("root", "qemu-system-x86_64", "qemu-img")
 
-BOOT_TIMEOUT_S = 60
+BOOT_TIMEOUT_S = 120
 
 
 @pytest.fixture
@@ -57,7 +59,10 @@ class Console:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
         while wanted not in self.said:
             self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-            data = self._socket.recv(65536)
+            try:
+                data = self._socket.recv(65536)
+            except TimeoutError:
+                raise AssertionError(f"{wanted!r} was not said after {self.said!r}") from None
             assert data, f"the console ended after {self.said!r}"
             self.said += data
         before, _, self.said = self.said.partition(wanted)
@@ -290,3 +295,42 @@ def test_ports_of_the_host_lead_into_the_machine(vms: Proa, engine: Engine, disk
     done = vms("vm", "start", "dup1")
     assert done.code == 1
     assert "dup1" in done.stderr
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.requires("mmdebstrap", "busybox", "mkfs.ext4")
+def test_a_debian_with_its_own_init_boots_to_login_and_goes_down(
+    vms: Proa, engine: Engine, tmp_path: Path
+) -> None:
+    ensure_kernel(vms.root)
+    disk = str(tmp_path / "debian.qcow2")
+    vms.ok("import", debianinit.archive(), debianinit.NAME, timeout_s=120)
+    vms.ok("image", "to-disk", debianinit.NAME, disk, timeout_s=120)
+    vms.ok("vm", "create", "--disk", disk, "--firmware", "uefi", "-m", "512m", "--cpus", "2", "deb")
+    vms.ok("vm", "start", "deb")
+    with Console(engine, "deb") as console:
+        console.expect(b"login:")
+        console.type(b"root\n")
+        console.expect(b"Password:")
+        console.type(debianinit.PASSWORD.encode() + b"\n")
+        console.expect(b"guest:~#")
+        console.type(b"cat /proc/1/comm; echo $((6*7)) cores: $(nproc)\n")
+        console.expect(b"systemd\r\n")
+        console.expect(b"42 cores: 2")
+        console.type(b"echo keep > /root/kept; sync; stat -c%s /root/kept\n")
+        console.expect(b"5\r\n")
+        vms.ok("vm", "stop", "deb", timeout_s=120)
+        console.expect_end()
+    assert status(vms, "deb")["EndedBy"] == "stopped"
+    assert status(vms, "deb")["Error"] == ""
+
+
+def test_an_image_without_an_init_is_no_disk(vms: Proa, tmp_path: Path) -> None:
+    ensure_kernel(vms.root)
+    root = tmp_path / "root.tar"
+    subprocess.run(["tar", "-cf", root, "-C", tmp_path, "--files-from", "/dev/null"], check=True)
+    vms.ok("import", str(root), "empty:latest")
+    done = vms("image", "to-disk", "empty:latest", str(tmp_path / "disk"), env={})
+    assert done.code == 1
+    assert "has no init" in done.stderr
+    assert not (tmp_path / "disk").exists()

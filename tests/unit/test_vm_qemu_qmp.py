@@ -11,7 +11,7 @@ import pytest
 from proa.errors import Corrupt, TimedOut, Unavailable
 from proa.vm.qemu.qmp import LINE_MAX, Qmp, QmpError
 
-GREETING = {"QMP": {"version": {}, "capabilities": []}}
+GREETING: dict[str, object] = {"QMP": {"version": {}, "capabilities": []}}
 
 
 class Peer:

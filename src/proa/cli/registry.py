@@ -65,6 +65,7 @@ COMMANDS = {
     "image rm": "proa.cli.image.rm",
     "image save": "proa.cli.image.save",
     "image tag": "proa.cli.image.tag",
+    "image to-disk": "proa.cli.image.todisk",
     "inspect": "proa.cli.system.inspect",
     "login": "proa.cli.registries.login",
     "logout": "proa.cli.registries.logout",

@@ -275,6 +275,38 @@ class Vms:
         self._check_snapshot(reference, name)
         self._change_snapshot(reference, "snapshot-delete", "-d", name)
 
+    def convert_image(
+        self,
+        reference: str,
+        path: str,
+        *,
+        disk_format: str = "qcow2",
+        size_bytes: int = 0,
+        kernel: str = "",
+        init: str = "",
+    ) -> None:
+        """Make a disk that boots with UEFI of an image that has an init.
+
+        Args:
+            reference: the image.
+            path: absolute, where the disk goes; a file that is there is replaced.
+            disk_format: ``qcow2`` or ``raw``.
+            size_bytes: of the root file system; 0: what it needs and room to grow.
+            kernel: which of the installed guest kernels; empty: the newest.
+            init: absolute path in the image; empty: ``/sbin/init``.
+
+        Raises:
+            NotFound: no such image or kernel, or the image has no init.
+            Forbidden: not root.
+            Unavailable: a tool is missing or failed.
+        """
+        from proa.engine.vms.todisk import convert_image
+
+        convert_image(
+            self._context, reference, path, disk_format=disk_format, size_bytes=size_bytes,
+            kernel=kernel, init=init,
+        )  # fmt: skip
+
     # -- kernels for guests ------------------------------------------------------------------------
 
     def kernels(self) -> KernelList:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from proa.errors import Invalid, NotFound, Unavailable, from_os_error
+from proa.fs.atomicfile import load_file, save_file
 from proa.vm.kernel.store import RELEASE, Kernel, adopt, kernels_directory, list_kernels
 
 META_PACKAGES = {"x86_64": "linux-image-cloud-amd64", "aarch64": "linux-image-cloud-arm64"}
@@ -24,6 +25,8 @@ _VERIFY = (
 )  # fmt: skip
 _PACKAGE = re.compile(r"linux-image-[a-z0-9][a-z0-9.+-]*")
 _TIMEOUT_S = 600
+_STUBS = "/usr/lib/systemd/boot/efi"
+_STUB_LIMIT_BYTES = 4 << 20
 
 
 def install_kernel(
@@ -70,6 +73,35 @@ def install_kernel(
             os.close(lock)
     except OSError as error:
         raise from_os_error(error, f"cannot install a kernel in {directory}") from error
+
+
+def ensure_efi_stub(root: str, architecture: str) -> bytes:
+    """systemd's EFI stub for an architecture: the host's, or from Debian's package, kept.
+
+    Raises:
+        Unavailable: apt is missing, or a download or a signature failed.
+    """
+    import tempfile
+
+    name = {"x86_64": "linuxx64.efi.stub", "aarch64": "linuxaa64.efi.stub"}[architecture]
+    kept = f"{root}/vm/{name}"
+    for path in (f"{_STUBS}/{name}", kept):
+        try:
+            return load_file(path, _STUB_LIMIT_BYTES)
+        except OSError:
+            continue
+    try:
+        os.makedirs(os.path.dirname(kept), mode=0o700, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".staging-", dir=os.path.dirname(kept)) as staging:
+            apt = _Apt(staging, architecture)
+            package, version = apt.resolve("systemd-boot-efi", lambda _: None)
+            archive = apt.download(package, version)
+            run(["dpkg-deb", "--extract", archive, f"{staging}/x"], f"cannot unpack {package}")
+            stub = load_file(f"{staging}/x{_STUBS}/{name}", _STUB_LIMIT_BYTES)
+        save_file(kept, stub)
+    except OSError as error:
+        raise from_os_error(error, f"cannot keep {kept}") from error
+    return stub
 
 
 def _install(
