@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from proa.engine import volumelimit
 from proa.engine.config import ContainerConfig, MountConfig
 from proa.engine.context import Context
 from proa.engine.model import ContainerRecord, EventRecord
@@ -31,7 +32,7 @@ from proa.fs.usage import allocated_bytes
 from proa.image.model import Image
 from proa.image.snapshots.copyup import copy_directory
 from proa.image.snapshots.view import LayeredView
-from proa.units import format_rfc3339_ns
+from proa.units import format_rfc3339_ns, parse_size
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 
@@ -59,21 +60,23 @@ class Volumes:
             name: empty: a random one, anonymous.
             driver: ``local`` is the only one.
             labels: free words.
-            options: none is supported by the local driver yet.
+            options: ``size`` limits what its files may take (``10g``), on a filesystem with
+                project quotas; there is no other.
 
         Raises:
             Invalid: the name has characters that names can't have, or the driver is unknown.
-            Unsupported: driver options.
+            Unsupported: another option; the filesystem cannot hold a size.
         """
         if driver not in ("", "local"):
             raise Invalid(f"unknown volume driver '{driver}'", "the only one is local")
-        if options:
-            raise Unsupported(
-                f"the volume option '{next(iter(options))}' is not supported",
-                "bind a directory of the host instead: -v /path/on/host:/path",
-            )
+        for option in options or {}:
+            if option != "size":
+                raise Unsupported(
+                    f"the volume option '{option}' is not supported",
+                    "bind a directory of the host instead: -v /path/on/host:/path",
+                )
         self._context.layout.ensure()
-        return ensure(self._context, name, labels=dict(labels or {}))
+        return ensure(self._context, name, labels=dict(labels or {}), options=dict(options or {}))
 
     def get(self, name: str) -> VolumeRecord:
         """Return a volume.
@@ -179,8 +182,19 @@ def data_directory(context: Context, name: str) -> str:
     return f"{context.layout.volumes}/{name}/_data"
 
 
-def ensure(context: Context, name: str = "", *, labels: dict[str, str]) -> VolumeRecord:
-    """Return the volume of that name, made if need be; an empty name makes an anonymous one."""
+def ensure(
+    context: Context,
+    name: str = "",
+    *,
+    labels: dict[str, str],
+    options: dict[str, str] | None = None,
+) -> VolumeRecord:
+    """Return the volume of that name, made if need be; an empty name makes an anonymous one.
+
+    Raises:
+        Invalid: it cannot be a name, or ``size`` is none.
+        Unsupported: the filesystem cannot hold a size.
+    """
     anonymous = not name
     name = name or secrets.token_hex(32)
     if not _NAME.fullmatch(name):
@@ -191,13 +205,22 @@ def ensure(context: Context, name: str = "", *, labels: dict[str, str]) -> Volum
     found = context.state.volumes.find(name)
     if found is not None:
         return found
+    size_bytes = parse_size(options["size"], "size") if options and "size" in options else 0
     try:
+        if size_bytes:
+            volumelimit.check(context.layout.volumes)
         os.makedirs(data_directory(context, name), mode=0o755, exist_ok=True)
         os.chmod(f"{context.layout.volumes}/{name}", 0o701)
+        if size_bytes:
+            volumelimit.apply(data_directory(context, name), size_bytes)
     except OSError as error:
         raise from_os_error(error, f"cannot make volume {name}") from error
     record = VolumeRecord(
-        name=name, created_at_ns=time.time_ns(), labels=labels, anonymous=anonymous
+        name=name,
+        created_at_ns=time.time_ns(),
+        labels=labels,
+        options=options or {},
+        anonymous=anonymous,
     )
     try:
         context.state.volumes.insert(record)
@@ -209,6 +232,8 @@ def ensure(context: Context, name: str = "", *, labels: dict[str, str]) -> Volum
 
 def discard(context: Context, name: str) -> None:
     """Remove a volume that nobody uses."""
+    if context.state.volumes.get(name).options:
+        volumelimit.lift(data_directory(context, name))
     context.state.volumes.delete(name)
     context.state.events.append(_event(name, "destroy"))
     tree.remove_tree(f"{context.layout.volumes}/{name}")

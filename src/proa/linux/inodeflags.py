@@ -15,6 +15,8 @@ _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
 _TOPDIR = 0x00020000
 _FLAGS = struct.Struct("i")
+_FS_IOC_FSSETXATTR = 0x401C5820
+_PROJECT_INHERIT = 0x200
 _FSXATTR = struct.Struct("5I8x")
 
 
@@ -52,3 +54,15 @@ def spread_children(path: str) -> None:
         fcntl.ioctl(fd, _FS_IOC_SETFLAGS, _FLAGS.pack(flags | _TOPDIR))
     finally:
         os.close(fd)
+
+
+def assign_project(fd: int, project: int) -> None:
+    """Put a directory, and what will be made in it, under a project of quotas.
+
+    Raises:
+        OSError: ENOTTY, EOPNOTSUPP: the filesystem has no projects.
+    """
+    raw = fcntl.ioctl(fd, _FS_IOC_FSGETXATTR, bytes(_FSXATTR.size))
+    flags, extent_size, extents, _, cow_size = _FSXATTR.unpack(raw)
+    wanted = _FSXATTR.pack(flags | _PROJECT_INHERIT, extent_size, extents, project, cow_size)
+    fcntl.ioctl(fd, _FS_IOC_FSSETXATTR, wanted)
