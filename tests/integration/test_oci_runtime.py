@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -252,6 +253,19 @@ def test_a_user_without_no_new_privileges_keeps_the_filter(runtime: Runtime) -> 
     done = runtime("run", "web")
     assert done.stdout == "1000\n"
     assert "not permitted" in done.stderr.lower()
+
+
+def test_the_program_of_a_created_container_is_sealed(runtime: Runtime) -> None:
+    """CVE-2019-5736: until its execve a container's process is this program."""
+    runtime.configure("sleep", "1000")
+    runtime.create("web")
+    path = f"/proc/{runtime.state('web')['pid']}/exe"
+    assert os.readlink(path).startswith("/memfd:")
+    copy = os.open(path, os.O_RDONLY)
+    try:
+        assert fcntl.fcntl(copy, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
+    finally:
+        os.close(copy)
 
 
 def test_all_processes_are_signalled(runtime: Runtime) -> None:

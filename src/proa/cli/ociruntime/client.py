@@ -26,8 +26,13 @@ _STATELESS = frozenset(
     ("start", "state", "kill", "delete", "ps", "pause", "resume", "update", "list")
 )
 _FOREGROUND = frozenset(("run", "exec"))
+_LAUNCHING = frozenset(("create", "run", "exec"))
 _OWN_FLAGS = frozenset(("--detach", "--preserve-fds", "--console-socket", "--pid-file"))
 """Of callers that follow the process themselves, or need this one's descriptors."""
+
+_SEALED = "/memfd:proa-runtime"
+_SEALS = 0xF
+"""F_SEAL_SEAL, _SHRINK, _GROW and _WRITE (fcntl(2))."""
 
 _VALUED = frozenset(("--root", "--log", "--log-format", "--rootless", "--criu"))
 _OWN_VARIABLES = ("LISTEN_FDS", "NOTIFY_SOCKET")
@@ -43,9 +48,39 @@ def main() -> None:
         code = _ask_worker(argv, start=verb in _FOREGROUND)
         if code != DECLINED:
             os._exit(code)
+    if verb in _LAUNCHING:
+        seal_interpreter()
     from proa.cli.ociruntime.main import main as run
 
     run()
+
+
+def seal_interpreter() -> None:
+    """Go on as a copy of this program that nobody can write to, if this is not one already.
+
+    Until its execve a container's process is this program, by /proc/PID/exe too: an image whose
+    command begins with ``#!/proc/self/exe`` gets hold of it, and as root of the host's user
+    namespace could overwrite it for all later users (CVE-2019-5736). The zygote's copy is a
+    read-only mount (:mod:`proa.engine.ipc.connect`), which takes modules that are not loaded here.
+    """
+    import fcntl
+
+    if os.readlink("/proc/self/exe").startswith(_SEALED):
+        return
+    try:
+        copy = os.memfd_create(
+            _SEALED.removeprefix("/memfd:"), os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        )
+        with open("/proc/self/exe", "rb") as program:
+            left = os.fstat(program.fileno()).st_size
+            while left:
+                left -= os.sendfile(copy, program.fileno(), None, left)
+        os.fchmod(copy, 0o500)
+        fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
+        os.execve(copy, sys.orig_argv, os.environ)  # noqa: S606
+    except OSError as error:
+        sys.stderr.write(f"proa-runtime: cannot seal the interpreter: {error}\n")
+        os._exit(1)
 
 
 def find_verb(argv: list[str]) -> str:

@@ -140,10 +140,11 @@ def _spawn(layout: Layout) -> None:
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
     log = os.open(_log_path(layout), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    program = _open_interpreter()
     try:
         # posix_spawn, not fork: the caller may be a library's host with threads.
         pid = os.posix_spawn(
-            sys.executable,
+            sys.executable if program < 0 else f"/proc/self/fd/{program}",
             [sys.executable, "-I", "-S", "-c", code],
             environment,
             file_actions=[
@@ -157,9 +158,31 @@ def _spawn(layout: Layout) -> None:
         os.waitpid(pid, 0)
         _await_ready(layout, ready_r)
     finally:
-        for fd in (ready_r, ready_w, log, null):
+        for fd in (ready_r, ready_w, log, null, program):
             if fd >= 0:
                 os.close(fd)
+
+
+def _open_interpreter() -> int:
+    """The interpreter on a read-only mount of its own; -1 where that is not to be had.
+
+    A container's process is the zygote's program until its execve, by /proc/PID/exe too. What is
+    opened through that link is on this mount, so it cannot be written to, by root neither
+    (CVE-2019-5736).
+    """
+    from proa.linux import mount
+    from proa.linux.syscalls import AT_EMPTY_PATH
+
+    fd = -1
+    try:
+        fd = mount.clone_path(os.path.realpath(sys.executable))
+        attributes = mount.pack_mount_attr(mount.MOUNT_ATTR_RDONLY)
+        mount.mount_setattr(fd, AT_EMPTY_PATH, attributes)
+    except OSError:
+        if fd >= 0:
+            os.close(fd)
+        return -1  # no root, hence no containers either
+    return fd
 
 
 def _await_ready(layout: Layout, ready_r: int) -> None:
