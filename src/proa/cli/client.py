@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PROXIED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 _INTERRUPTED = 130
-_IN_PROCESS = frozenset({"serve"})
+_IN_PROCESS = frozenset({"compare", "serve"})
 """Commands that live for long and belong to the caller's session."""
 
 

@@ -28,6 +28,7 @@ NOUNS = {
 
 COMMANDS = {
     "completion": "proa.cli.shells.completion",
+    "compare": "proa.cli.compare",
     "container attach": "proa.cli.container.attach",
     "container commit": "proa.cli.container.commit",
     "container cp": "proa.cli.container.cp",

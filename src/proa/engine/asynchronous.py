@@ -1116,6 +1116,11 @@ class AsyncEngine:
         self.vms = AsyncVms(self._it.vms)
         self.system = AsyncSystem(self._it.system)
 
+    @property
+    def roots(self) -> tuple[str, str]:
+        """State root and volatile root."""
+        return self._it.roots
+
     async def run(
         self,
         image: str,

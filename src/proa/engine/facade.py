@@ -81,6 +81,11 @@ class Engine:
         self.vms = Vms(self._context)
         self.system = System(self._context)
 
+    @property
+    def roots(self) -> tuple[str, str]:
+        """State root and volatile root."""
+        return self._context.layout.root, self._context.layout.run
+
     def run(
         self,
         image: str,

@@ -1,0 +1,116 @@
+"""What all forms of a report show: figures as text, the classic table, the reading in words."""
+
+from __future__ import annotations
+
+import math
+
+from proa.compare.model import Report, Row
+from proa.compare.statistics import Summary, summarize
+
+
+def format_figure(value: float) -> str:
+    """Three significant digits, no exponent; an em dash for what is not known."""
+    if math.isnan(value):
+        return "—"
+    if value >= 100 or value == 0:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def summary_of(report: Report, row: str, target: str) -> Summary:
+    """Summary of a series; NaN where nothing was measured."""
+    series = report.find(row, target)
+    return summarize(series.samples if series else [])
+
+
+def cell(report: Report, row: Row, target: str) -> str:
+    """Median and 95th percentile of a row on a target, and how many attempts failed."""
+    series = report.find(row.key, target)
+    if series is None:
+        return "—"
+    if series.absent:
+        return series.absent
+    summary = summarize(series.samples)
+    text = format_figure(summary.p50)
+    if summary.size > 1:
+        text += f" (p95 {format_figure(summary.p95)})"
+    if series.failures:
+        text += f", {len(series.failures)} failed"
+    return text
+
+
+def ratio(report: Report, row: str, target: str, base: str = "host") -> float:
+    """How many times the base's median a target's is; NaN where either is missing."""
+    mine, other = summary_of(report, row, target).p50, summary_of(report, row, base).p50
+    return mine / other if other else math.nan
+
+
+def reading(report: Report) -> list[str]:
+    """Sentences computed from the figures; none where the figures are missing."""
+    lines = []
+    for target, title in report.targets.items():
+        if target == "host":
+            continue
+        start = summary_of(report, "start.whole", target).p50
+        floor = summary_of(report, "start.whole", "host").p50
+        memory = summary_of(report, "memory.available", target).p50
+        call, work = ratio(report, "cpu.syscall", target), ratio(report, "cpu.hash", target)
+        parts = []
+        if not math.isnan(start):
+            added = (
+                f", {format_figure(start - floor)} ms more than a bare process"
+                if not math.isnan(floor)
+                else ""
+            )
+            parts.append(f"starts in {format_figure(start)} ms{added}")
+        if not math.isnan(memory):
+            parts.append(f"takes {format_figure(memory)} MB an idle instance")
+        if not math.isnan(call):
+            parts.append(f"a system call takes {format_figure(call)} times the host's time")
+        if not math.isnan(work):
+            parts.append(
+                f"plain computing runs at {format_figure(work * 100)} % of the host's speed"
+            )
+        if parts:
+            lines.append(f"On this machine {title} " + "; ".join(parts) + ".")
+    lines += _between(report)
+    return lines
+
+
+def _between(report: Report) -> list[str]:
+    """The two isolations against each other."""
+    times = ratio(report, "start.whole", "vm", "process")
+    memory = ratio(report, "memory.available", "vm", "process")
+    if math.isnan(times):
+        return []
+    text = f"A kernel of its own costs {format_figure(times)} times the start"
+    if not math.isnan(memory) and memory > 0:
+        text += f" and {format_figure(memory)} times the memory"
+    return [f"{text} of process isolation."]
+
+
+def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
+    """The table that every introduction has, filled with what was measured and read here."""
+    facts = {(fact.key, fact.target): fact.value for fact in report.facts}
+
+    def figures(row: str, unit: str) -> dict[str, str]:
+        found = {}
+        for target in report.targets:
+            value = summary_of(report, row, target).p50
+            found[target] = "—" if math.isnan(value) else f"{format_figure(value)} {unit}"
+        return found
+
+    def known(key: str) -> dict[str, str]:
+        return {target: facts.get((key, target), "—") for target in report.targets}
+
+    return [
+        ("Kernel", known("isolation.kernel")),
+        ("Boot time", figures("start.whole", "ms")),
+        ("Memory of an instance", figures("memory.available", "MB")),
+        ("System call", figures("cpu.syscall", "µs")),
+        ("Computing", figures("cpu.hash", "MB/s of SHA-256")),
+        ("File writing", figures("files.write", "MB/s")),
+        ("Ten starts at once", figures("parallel.10", "a second")),
+        ("System call filter", known("isolation.seccomp")),
+        ("Root is root on the host", known("isolation.userns")),
+    ]

@@ -1,0 +1,17 @@
+"""What is measured: each workload takes one sample of each of its rows on one target."""
+
+from __future__ import annotations
+
+from proa.compare.workloads.base import Workload
+from proa.compare.workloads.files import Files
+from proa.compare.workloads.isolation import gather
+from proa.compare.workloads.life import Life, Parallel, Start
+from proa.compare.workloads.memory import Memory
+from proa.compare.workloads.processor import Processor
+
+__all__ = ["Workload", "gather", "plan"]
+
+
+def plan() -> list[Workload]:
+    """Return the workloads in the order in which they are measured."""
+    return [Start(), Life(), Parallel(10), Memory(), Processor(), Files()]

@@ -1,0 +1,150 @@
+"""Starting, entering, stopping and removing instances."""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import pairwise
+
+from proa.compare.model import Row
+from proa.compare.targets.base import CompareError, Target, expect
+from proa.compare.workloads.base import Sample
+
+_WORD = "ready\n"
+
+
+class Start:
+    """A whole cold command, from its start to its first output and to its end."""
+
+    name = "start"
+    rows: tuple[Row, ...] = (
+        Row(
+            key="start.whole",
+            title="Start, whole",
+            definition="From starting the command line (run --rm, no network, echo) to its exit, a"
+            " cold process each time; the instance is removed within.",
+            unit="ms",
+            phases=("to first output", "to exit"),
+        ),
+    )
+
+    def repeats(self, *, quick: bool) -> int:
+        """30, or 10."""
+        return 10 if quick else 30
+
+    def seconds(self, target: Target) -> float:
+        """One start."""
+        return target.startup_s
+
+    def measure(self, target: Target) -> list[Sample]:
+        """Time one run."""
+        begin, first, end, output = target.time_run(("echo", "ready"))
+        if output != _WORD:
+            raise CompareError(f"gave {output[:100]!r} instead of {_WORD!r}")
+        first_ms, whole_ms = (first - begin) * 1e3, (end - begin) * 1e3
+        parts = {"to first output": first_ms, "to exit": whole_ms - first_ms}
+        return [Sample("start.whole", whole_ms, parts)]
+
+
+class Life:
+    """The commands of an instance that stays: start, exec, stop, remove."""
+
+    name = "life"
+    rows: tuple[Row, ...] = (
+        Row(
+            key="life.start",
+            title="Start in the background",
+            definition="run -d, no network, sleep: to the exit of the command.",
+            unit="ms",
+        ),
+        Row(
+            key="life.exec",
+            title="Exec",
+            definition="exec of true in a running instance, a whole cold command.",
+            unit="ms",
+        ),
+        Row(
+            key="life.stop",
+            title="Stop",
+            definition="kill, then wait: two cold commands, to the end of the second.",
+            unit="ms",
+        ),
+        Row(
+            key="life.remove",
+            title="Remove",
+            definition="rm of the stopped instance, a whole cold command.",
+            unit="ms",
+        ),
+    )
+
+    def repeats(self, *, quick: bool) -> int:
+        """30, or 10."""
+        return 10 if quick else 30
+
+    def seconds(self, target: Target) -> float:
+        """Four commands."""
+        return target.startup_s * 3
+
+    def measure(self, target: Target) -> list[Sample]:
+        """Live one life."""
+        times = [time.perf_counter()]
+        handle = target.start()
+        times.append(time.perf_counter())
+        try:
+            expect(target.exec(handle, ("true",)), "")
+            times.append(time.perf_counter())
+        finally:
+            target.stop(handle)
+            times.append(time.perf_counter())
+            target.remove(handle)
+        times.append(time.perf_counter())
+        spans = [(after - before) * 1e3 for before, after in pairwise(times)]
+        return [Sample(row.key, span) for row, span in zip(self.rows, spans, strict=True)]
+
+
+class Parallel:
+    """Several starts at once."""
+
+    def __init__(self, width: int) -> None:
+        """Choose how many."""
+        self.name = f"parallel.{width}"
+        self._width = width
+        self.rows: tuple[Row, ...] = (
+            Row(
+                key=f"parallel.{width}",
+                title=f"{width} starts at once",
+                definition=f"{width} cold commands (run --rm, true) begun together, to the end of"
+                f" the last; instances a second.",
+                unit="1/s",
+                lower_is_better=False,
+            ),
+        )
+
+    def repeats(self, *, quick: bool) -> int:
+        """Three, or one: each is many starts."""
+        return 1 if quick else 3
+
+    def seconds(self, target: Target) -> float:
+        """All of them, two at a time."""
+        return target.startup_s * self._width / 2
+
+    def measure(self, target: Target) -> list[Sample]:
+        """Start them all."""
+        failures: list[Exception] = []
+
+        def work() -> None:
+            try:
+                expect(target.run(("true",)), "")
+            except CompareError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(self._width)]
+        begin = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        spent_s = time.perf_counter() - begin
+        if failures:
+            raise CompareError(f"{len(failures)} of {self._width} failed: {failures[0]}")
+        return [Sample(self.rows[0].key, self._width / spent_s)]
