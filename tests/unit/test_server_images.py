@@ -19,9 +19,10 @@ from proa.oci.digest import Digest
 from proa.oci.imageconfig import ContainerDefaults, ImageConfig, RootFS
 from proa.oci.platform import Platform
 from proa.server import pipes
-from proa.server.call import Call
+from proa.server.call import Call, Query
 from proa.server.credentials import credentials_of
 from proa.server.encode import images, networks, volumes
+from proa.server.encode.platforms import read_platform
 from proa.server.encode.progress import TransferProgress, draw
 from proa.server.errors import HttpError
 from tests.support.engine_api import definition_problems, problems
@@ -123,6 +124,27 @@ def _call(header: str) -> Call:
         headers = {"x-registry-auth": header}  # noqa: RUF012 - one test's own
 
     return cast("Call", _Headers())
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ""),
+        ("platform=linux/arm64", "linux/arm64"),
+        (
+            "platform=%7B%22architecture%22%3A%22arm%22%2C%22variant%22%3A%22v7%22%7D",
+            "linux/arm/v7",
+        ),
+        ("platform=%7B%7D", "linux"),
+    ],
+)
+def test_platforms_come_as_words_or_objects(query: str, expected: str):
+    assert read_platform(Query(query)) == expected
+
+
+def test_a_platform_that_is_no_object_is_refused():
+    with pytest.raises(HttpError, match="invalid value for platform"):
+        read_platform(Query("platform=%7B1"))
 
 
 def test_host_and_none_are_networks_that_conform():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from proa.engine.image_inspect import familiar_name
 from proa.server import pipes, responses
 from proa.server.call import Call
 from proa.server.encode import images as encode
+from proa.server.encode.platforms import read_platform
 from proa.server.errors import bad_request
 from proa.server.responses import Answer
 from proa.server.routing import Route
@@ -29,7 +29,9 @@ def list_images(call: Call) -> Answer:
 
 def inspect(call: Call) -> Answer:
     """Answer ``GET /images/{name}/json``."""
-    return responses.document(call.engine.images.inspect(call["name"]))
+    return responses.document(
+        call.engine.images.inspect(call["name"], platform=read_platform(call.query))
+    )
 
 
 def history(call: Call) -> Answer:
@@ -74,13 +76,13 @@ def save_many(call: Call) -> Answer:
 def _save(call: Call, names: list[str]) -> Answer:
     for name in names:
         call.engine.images.get(name)
-    save = call.engine.images.save
-    return responses.tar(pipes.written(lambda fd: save(names, fd)))
+    save, platform = call.engine.images.save, read_platform(call.query)
+    return responses.tar(pipes.written(lambda fd: save(names, fd, platform=platform)))
 
 
 def load(call: Call) -> Answer:
     """Answer ``POST /images/load``."""
-    body, platform = call.body.pieces(), _platform(call)
+    body, platform = call.body.pieces(), read_platform(call.query)
 
     def produce(emit: Any) -> None:
         with pipes.readable(body) as fd, pipes.sent_by_client():
@@ -93,19 +95,6 @@ def load(call: Call) -> Answer:
                 emit({"stream": f"Loaded image ID: {image.id}\n"})
 
     return responses.json_lines(produce)
-
-
-def _platform(call: Call) -> str:
-    """Return ``platform``, a JSON object (several of which one is taken), as ``os/arch``."""
-    values = call.query.texts("platform")
-    if not values:
-        return ""
-    text = values[0]
-    if not text.startswith("{"):
-        return text
-    wanted: Mapping[str, Any] = call.query.json("platform", dict[str, Any], {})
-    parts = (wanted.get("os", "linux"), wanted.get("architecture", ""), wanted.get("variant", ""))
-    return "/".join(str(part) for part in parts if part)
 
 
 ROUTES = (

@@ -16,6 +16,7 @@ from proa.server import pipes, responses
 from proa.server.call import Call
 from proa.server.credentials import AuthConfig, credentials_of
 from proa.server.encode import images as encode
+from proa.server.encode.platforms import read_platform
 from proa.server.encode.progress import TransferProgress, message, short_digest
 from proa.server.errors import HttpError, bad_request
 from proa.server.responses import Answer
@@ -38,7 +39,7 @@ def create(call: Call) -> Answer:
 
 def _pull(call: Call) -> Answer:
     name, word = call.query.text("fromImage"), call.query.text("tag")
-    platform, credentials = call.query.text("platform"), credentials_of(call)
+    platform, credentials = read_platform(call.query), credentials_of(call)
     if word:
         name = f"{name}@{word}" if ":" in word else f"{name}:{word}"
     reference = parse_reference(name)
@@ -128,7 +129,7 @@ def _import(call: Call) -> Answer:
 def push(call: Call) -> Answer:
     """Answer ``POST /images/{name}/push``; without ``tag`` all tags are pushed."""
     name, word = call["name"], call.query.text("tag")
-    credentials = credentials_of(call)
+    platform, credentials = read_platform(call.query), credentials_of(call)
     reference = parse_reference(f"{name}:{word}" if word else name)
     every = not word and not name.endswith(f":{reference.tag}")
 
@@ -139,6 +140,7 @@ def push(call: Call) -> Answer:
             done = call.engine.images.push(
                 name if every else str(reference),
                 all_tags=every,
+                platform=platform,
                 credentials=credentials,
                 progress=reporter,
             )
