@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _Sink = Callable[[str, str, dict[str, object]], None]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30}
 _sink: _Sink | None = None
+_target = -1
 _debug_sink: _Sink | None = None
 """The same, or None while steps are not wanted."""
 
@@ -28,6 +30,11 @@ _debug_sink: _Sink | None = None
 def is_enabled() -> bool:
     """Tell whether steps go anywhere: ask before computing an expensive field."""
     return _debug_sink is not None
+
+
+def target() -> int:
+    """The descriptor that steps are written to, for a process that acts for this one; or -1."""
+    return _target if is_enabled() else -1
 
 
 def debug(event: str, **fields: object) -> None:
@@ -63,11 +70,11 @@ def enable(target: int | str = 2, *, steps: bool = True) -> None:
     Raises:
         OSError: the file cannot be opened.
     """
-    global _sink, _debug_sink
+    global _sink, _debug_sink, _target
     if isinstance(target, str):
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         target = os.open(target, flags, 0o600)
-    descriptor = target
+    descriptor = _target = target
 
     def write(level: str, event: str, fields: dict[str, object]) -> None:
         line = _format(level, event, fields).encode("utf-8", "backslashreplace")
@@ -95,8 +102,23 @@ def use_logging(name: str = "proa") -> None:
 
 def disable() -> None:
     """Drop events again."""
-    global _sink, _debug_sink
+    global _sink, _debug_sink, _target
     _sink = _debug_sink = None
+    _target = -1
+
+
+@contextmanager
+def lent(descriptor: int) -> Iterator[None]:
+    """Write steps to another process' descriptor, taken over, while acting for it; -1 for none."""
+    if descriptor < 0:
+        yield
+        return
+    enable(descriptor)
+    try:
+        yield
+    finally:
+        disable()
+        os.close(descriptor)
 
 
 def _format(level: str, event: str, fields: dict[str, object]) -> str:

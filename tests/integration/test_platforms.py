@@ -183,6 +183,19 @@ def test_debug_shows_the_launch_plan(fresh_proa: Proa) -> None:
     assert "unspeakable" not in err
 
 
+@pytest.mark.requires("busybox")
+def test_debug_shows_the_plan_that_another_process_executes(fresh_proa: Proa) -> None:
+    fresh_proa.ok("load", "-q", "-i", busybox_archive())
+    words = ("--name", "web", "--network", "none", "busybox", "sleep", "1000")
+    fresh_proa.ok("create", *words)
+    for verb, call in ((("start", "web"), "sleep"), (("exec", "web", "echo", "Hello"), "echo")):
+        code, _, err = fresh_proa("--debug", *verb)
+        assert code == 0
+        plan = [line for line in err.splitlines() if " runtime.plan " in line]
+        assert any(f'execve(\\"/bin/{call}\\"' in line for line in plan)
+        assert "runtime.plan" not in fresh_proa("exec", "web", "true").stderr
+
+
 def test_what_the_engine_says_of_itself(fresh_proa: Proa) -> None:
     version = fresh_proa.ok("version")
     assert f"Arch: {host_platform().architecture}" in version

@@ -13,6 +13,7 @@ import termios
 
 import msgspec
 
+from proa import log
 from proa.engine.compose.process import compose_exec
 from proa.engine.config import ExecConfig
 from proa.engine.containers.lifecycle import get, not_running, reach_running
@@ -107,9 +108,11 @@ def start_process(peer: socket.socket, process: Process, fds: tuple[int, ...]) -
         Conflict: the container ended before it was started.
         ProaError: what the supervisor answered.
     """
-    request = wire.Exec(process=process)
+    target = log.target()
+    request = wire.Exec(process=process, log=target >= 0)
+    sent = (*(() if process.terminal else fds), *((target,) if target >= 0 else ()))
     try:
-        wire.send(peer, b"Q", wire.encode(request), () if process.terminal else fds)
+        wire.send(peer, b"Q", wire.encode(request), sent)
         kind, payload, received = wire.receive(peer)
     except OSError:
         kind, payload, received = b"", b"", []

@@ -10,6 +10,7 @@ import fcntl
 import os
 import time
 
+from proa import log
 from proa.engine.config import ContainerConfig, Pull
 from proa.engine.containers.attach import attach
 from proa.engine.containers.create import Prepared, prepare, require_root
@@ -120,6 +121,7 @@ def start(
         )  # fmt: skip
     request = wire.StartRequest(
         id=record.id,
+        log=log.target() >= 0,
         detach=detach,
         fds=present(wanted),
         detach_keys=wanted.detach_keys,
@@ -300,4 +302,6 @@ def _ask(
 ) -> Pending:
     roles = (streams.stdin_fd, streams.stdout_fd, streams.stderr_fd)
     fds = tuple(fd for fd in roles if fd >= 0)
+    if kind == b"S" and log.target() >= 0:
+        fds = (*fds, log.target())
     return Pending(connect.request(context.layout, kind, payload, fds), on_started)

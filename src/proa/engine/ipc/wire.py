@@ -56,9 +56,10 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Start an existing container."""
+    """Start an existing container; with ``log`` the last descriptor is one to write steps to."""
 
     id: str
+    log: bool = False
     detach: bool = True
     fds: tuple[bool, bool, bool] = (False, False, False)
     detach_keys: str = ""
@@ -118,6 +119,8 @@ class Exec(msgspec.Struct, frozen=True, kw_only=True, tag="exec"):
     """
 
     process: Process
+    log: bool = False
+    """Another descriptor travels along, behind those, that steps are written to."""
 
 
 class Resize(msgspec.Struct, frozen=True, kw_only=True, tag="resize"):

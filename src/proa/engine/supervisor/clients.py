@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from proa import log
 from proa.engine.config import ContainerUpdate
 from proa.engine.ipc import wire
 from proa.engine.supervisor.control import Connection, ControlSocket
@@ -262,8 +263,10 @@ class Clients:
         self._supervised.note_exec()
         terminal = request.process.terminal
         fds = [] if terminal else connection.take_fds((True, True, True))
+        target = connection.take_fds((True,))[0] if request.log else -1
         try:
-            handle = sandbox.exec(request.process, Stdio(*(fds or (-1, -1, -1))))
+            with log.lent(target):
+                handle = sandbox.exec(request.process, Stdio(*(fds or (-1, -1, -1))))
         finally:
             for fd in fds:
                 os.close(fd)

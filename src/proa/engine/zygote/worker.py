@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from proa.engine import berths
+from proa import log
 from proa.engine import context as contexts
 from proa.engine.berths import Berth
 from proa.engine.containers import run
@@ -268,11 +269,12 @@ class Worker:
             wake_here(self, context, payload.decode("ascii", "replace"))
             return 0
         start = wire.decode_start(payload)
-        return run.start_here(
-            self, context, start.id, detach=start.detach,
-            attachment=Attachment.from_fds(start.fds, fds, job=start.job),
-            detach_keys=start.detach_keys, on_started=self._tell_started,
-        )  # fmt: skip
+        with log.lent(fds.pop() if start.log and fds else -1):
+            return run.start_here(
+                self, context, start.id, detach=start.detach,
+                attachment=Attachment.from_fds(start.fds, fds, job=start.job),
+                detach_keys=start.detach_keys, on_started=self._tell_started,
+            )  # fmt: skip
 
     def _tell_started(self, started: wire.Started) -> None:
         self.answer(b"I", wire.encode(started))
