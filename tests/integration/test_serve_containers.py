@@ -400,7 +400,9 @@ def test_a_start_is_told_once_though_the_supervisor_slept(api: Api):
     api.ok("POST", f"/containers/{identity}/stop", query={"t": 0})
     query = {"since": f"{began:.9f}", "until": f"{time.time():.9f}"}
     found = api.ok("GET", "/events", query=query, conforms=False).lines()
-    assert [event["Action"] for event in found] == ["create", "start", "kill", "die", "stop"]
+    actions = [event["Action"] for event in found if event["Type"] == "container"]
+    assert (actions[:2], actions[-2:]) == (["create", "start"], ["die", "stop"])
+    assert actions.count("start") == 1
 
 
 def test_ports_and_networks(api: Api):

@@ -20,6 +20,8 @@ _PROXIED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIG
 _INTERRUPTED = 130
 _IN_PROCESS = frozenset({"compare", "serve"})
 """Commands that live for long and belong to the caller's session."""
+_WITH_VALUE = frozenset({"--root", "--run-root", "--log-level", "-l"})
+"""Flags in front of a command whose value is the next word."""
 
 
 def main() -> None:
@@ -30,8 +32,19 @@ def main() -> None:
         _leave(_INTERRUPTED)
 
 
+def command_of(argv: list[str]) -> str:
+    """The first word that is no flag in front of the command; empty when there is none."""
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if word in _WITH_VALUE:
+            next(words, None)
+    return ""
+
+
 def _run(argv: list[str]) -> None:
-    if os.environ.get("PROA_ZYGOTE") == "0" or _IN_PROCESS.intersection(argv[:1]):
+    if os.environ.get("PROA_ZYGOTE") == "0" or command_of(argv) in _IN_PROCESS:
         _leave(_run_in_process(argv))
     payload = payload_of(argv)
     code = ask(payload, start=True)

@@ -301,11 +301,19 @@ class Containers:
         """Start one more process in a running container; its output and exit code are read here."""
         return Execution(self._context, ref, config)
 
-    def open_exec(self, ref: str, config: ExecConfig) -> ExecHandle:
-        """Start one more process in a running container and return its descriptors."""
+    def open_exec(
+        self, ref: str, config: ExecConfig, *, size: tuple[int, int] | None = None
+    ) -> ExecHandle:
+        """Start one more process in a running container and return its descriptors.
+
+        Args:
+            ref: the container.
+            config: what is executed.
+            size: rows and columns that its terminal has from the beginning.
+        """
         from proa.engine.containers.handles import ExecHandle
 
-        return ExecHandle(self._context, ref, config)
+        return ExecHandle(self._context, ref, config, size)
 
     def open_attachment(self, ref: str, streams: Streams) -> AttachHandle:
         """Join a running container's streams and return at once."""

@@ -10,6 +10,8 @@ import os
 import socket
 import termios
 
+import msgspec
+
 from proa.engine.config import ExecConfig
 from proa.engine.containers.exec import prepare_process
 from proa.engine.containers.lifecycle import ask_if_alive, get, not_running, reach_running
@@ -19,7 +21,7 @@ from proa.engine.ipc import control, wire
 from proa.engine.supervisor.stdio import ContainerStdio
 from proa.errors import Conflict, Unavailable
 from proa.oci.isolation import Stdio
-from proa.oci.spec import Process
+from proa.oci.spec import Box, Process
 
 
 class ExecHandle:
@@ -32,8 +34,16 @@ class ExecHandle:
         pid: as the host sees it.
     """
 
-    def __init__(self, context: Context, ref: str, config: ExecConfig) -> None:
+    def __init__(
+        self, context: Context, ref: str, config: ExecConfig, size: tuple[int, int] | None = None
+    ) -> None:
         """Start the command.
+
+        Args:
+            context: the engine.
+            ref: the container.
+            config: what is executed.
+            size: rows and columns that its terminal has from the beginning.
 
         Raises:
             NotFound: no such container, user or group.
@@ -44,6 +54,9 @@ class ExecHandle:
         self.pid = 0
         self._tty = config.tty
         process, self._peer = prepare_process(context, ref, config)
+        if size is not None and config.tty:
+            box = Box(height=size[0], width=size[1])
+            process = msgspec.structs.replace(process, console_size=box)
         try:
             if config.tty:
                 self.stdout_fd = self._start(process, ())

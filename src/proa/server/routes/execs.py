@@ -85,7 +85,9 @@ def _start_attached(call: Call, found: Exec, fields: Fields) -> Answer:
     multiplexed = not found.config.tty
     refusal = b""
     try:
-        handle = call.engine.containers.open_exec(found.container_id, found.config)
+        handle = call.engine.containers.open_exec(
+            found.container_id, found.config, size=_read_size(fields)
+        )
     except (CommandNotFound, CommandNotExecutable) as error:
         # Docker says this in the stream: the exit code is the answer to be asked for.
         found.finish(_exit_code_of(error))
@@ -95,7 +97,6 @@ def _start_attached(call: Call, found: Exec, fields: Fields) -> Answer:
         raise
     else:
         found.run(handle)
-        _set_initial_size(handle, fields)
 
     def serve(sock: socket.socket, early: bytes) -> None:
         if found.handle is None:
@@ -136,13 +137,9 @@ def _outputs(handle: ExecHandle) -> dict[int, int]:
     return {fd: stream for fd, stream in pairs if fd >= 0}
 
 
-def _set_initial_size(handle: ExecHandle, fields: Fields) -> None:
+def _read_size(fields: Fields) -> tuple[int, int] | None:
     size = fields.numbers("ConsoleSize")
-    if len(size) == 2 and any(size):
-        try:
-            handle.resize(size[0], size[1])
-        except ProaError:
-            return  # there is no terminal: nothing to size
+    return (size[0], size[1]) if len(size) == 2 and all(0 < n <= 65535 for n in size) else None
 
 
 def _exit_code_of(error: ProaError) -> int:
