@@ -5,10 +5,10 @@ PYTHON := .venv/bin/python
 # Privileged tests need root; -E and PATH keep the promises and the tools of the caller.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH")
 
-.PHONY: help setup demo test lint format unit bench docs clean
+.PHONY: help setup demo test test-v2 test-v2-core lint format unit bench docs clean
 
 help: ## list these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 setup: ## make .venv, install proa into it and the system packages that are missing
 	@scripts/setup
@@ -18,6 +18,12 @@ demo: ## set up, bootstrap a Debian image, run containers and tell what happens
 
 test: lint ## everything that CI runs: lint, unit, conformance, integration, attacks
 	@$(AS_ROOT) $(PYTHON) -m pytest $(PYTEST)
+
+test-v2: test-setup ## the cgroup, runtime and network suites in a guest: Debian's kernel, pure cgroup v2
+	@$(AS_ROOT) $(PYTHON) -m tests.support.v2 --all
+
+test-v2-core: test-setup ## the part of test-v2 that CI runs
+	@$(AS_ROOT) $(PYTHON) -m tests.support.v2
 
 lint: test-setup ## ruff, mypy --strict, import-linter
 	@.venv/bin/ruff check .
