@@ -312,6 +312,7 @@ def test_connect_and_disconnect_live(net):
     networks = json.loads(net.proa.ok("inspect", "aa"))[0]["NetworkSettings"]["Networks"]
     assert list(networks) == ["one"]
     net.proa.ok("network", "create", "--ipv6", "six")
+    await_true(lambda: _asleep(net), "the supervisors' sleep", 10)
     net.proa.ok("network", "connect", "six", "aa")
     for address in ("127.0.0.1", "[::1]", f"[{HOST6}]"):
         assert net.fetch(net.host, f"http://{address}:8080/") == "aa"
@@ -615,11 +616,18 @@ def test_ports_come_and_go_while_the_container_runs(net):
 
 
 def test_ports_of_a_sleeping_or_stopped_container_change(net):
-    net.serve("aa", "-p", "8080:80")
+    net.serve("aa", "-p", "8080:80", "-p", "8082:80", "-p", "8082:80/udp")
     await_true(lambda: _asleep(net), "the supervisor's sleep", 10)
     net.proa.ok("update", "--publish-add", "8081:80", "aa")
     for port in (8080, 8081):
         assert net.fetch(net.neighbour, f"http://{HOST}:{port}/") == "aa"
+    # What slept for the supervisor holds nothing that was given back, what is held is held.
+    net.proa.ok("update", "--publish-rm", "8082:80", "--publish-rm", "8082:80/udp", "aa")
+    net.serve("cc", "-p", "8082:80", "-p", "8082:80/udp")
+    assert net.fetch(net.neighbour, f"http://{HOST}:8082/") == "cc"
+    for port in ("8080:80", "8082:80/udp"):
+        assert "is in use" in net.proa("run", "--rm", "-p", port, "busybox", "true").stderr
+    net.proa.ok("rm", "-f", "cc")
     net.proa.ok("stop", "-t", "0", "aa")
     net.proa.ok("update", "--publish-rm", "8080:80", "aa")
     net.proa.ok("start", "aa")

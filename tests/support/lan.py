@@ -42,6 +42,8 @@ class Lan:
         """Start a container that serves its own name over HTTP on port 80."""
         script = f"mkdir -p /srv; echo {name} >/srv/index.html; exec {command}"
         self.proa.ok("run", "-d", "--name", name, *words, "busybox", "sh", "-c", script)
+        pid = self.proa.ok("inspect", "-f", "{{.State.Pid}}", name)
+        await_true(lambda: _is_listening(pid, 80), f"the start of {name}'s server")
 
     def fetch(self, who: netns.Host, url: str, timeout_s: float = 5.0) -> str:
         """Fetch a page from a host; empty when nothing answers."""
@@ -101,6 +103,14 @@ def program(
             yield process
         finally:
             process.kill()
+
+
+def _is_listening(pid: str, port: int) -> bool:
+    found = ""
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/{pid}/net/{table}") as file:
+            found += file.read()
+    return f":{port:04X} 00000000" in found
 
 
 def await_true(condition, what: str, timeout_s: float = AWAIT_S) -> None:

@@ -77,8 +77,26 @@ class Reservation:
         return self._socket
 
     def close(self) -> None:
-        """Give the port back. Idempotent."""
+        """Close the socket; another process may have a copy. Idempotent."""
         self._socket.close()
+
+    def give_up(self) -> None:
+        """Make way for others although another process has a copy of the socket, and close it.
+
+        Who binds the port with SO_REUSEADDR, as servers do and as this module does, gets it; who
+        binds it without has to wait for the end of the copy.
+        """
+        try:
+            if self.mapping.protocol == "tcp":
+                self._socket.shutdown(socket.SHUT_RDWR)
+            else:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                # From now on it takes datagrams of nobody but this.
+                self._socket.connect(self._socket.getsockname())
+        except OSError:
+            # It is in nobody's way.
+            pass
+        self.close()
 
 
 def reserve(wanted: Sequence[WantedPort]) -> list[Reservation]:
@@ -179,13 +197,27 @@ def _hold(protocol: str, host_ip: str, port: int) -> socket.socket:
         if protocol == "tcp":
             # Connections of an earlier user in TIME_WAIT do not matter; a listener does.
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind((host_ip, port))
-        if protocol == "tcp":
+            holder.bind((host_ip, port))
             holder.listen(_BACKLOG if served else 1)
+        else:
+            _bind_datagrams(holder, host_ip, port)
     except BaseException:
         holder.close()
         raise
     return holder
+
+
+def _bind_datagrams(holder: socket.socket, host_ip: str, port: int) -> None:
+    """Bind, also beside a socket that was given up."""
+    try:
+        holder.bind((host_ip, port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind((host_ip, port))
+        # Without the option it keeps others off again.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
 
 
 def _translate(error: OSError, wanted: WantedPort, port: int) -> ProaError:

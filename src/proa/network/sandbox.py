@@ -17,10 +17,11 @@ from proa.errors import Exhausted, ProaError, from_os_error
 from proa.linux import netns
 from proa.linux.netlink import address, link, route, sockdiag
 from proa.linux.netlink.socket import Netlink
-from proa.network import ratelimit
 from proa.network.drivers import bridge, macvlan
+from proa.network.drivers.driver import Driver
 from proa.network.model import Attachment, Rates, SandboxRequest
 
+_DRIVERS: dict[str, Driver] = {"bridge": bridge, "macvlan": macvlan}
 _EXFULL = 54
 _LOOPBACK = 1
 """The loopback interface is the first of every namespace."""
@@ -29,7 +30,10 @@ _LOOPBACK = 1
 class NetworkSandbox:
     """Implements connecting and disconnecting for one namespace; owned by the supervisor.
 
+    It is the :class:`~proa.network.drivers.driver.Wires` of its drivers.
+
     Attributes:
+        container_id: 64 hex digits.
         netns_fd: descriptor of the namespace, owned by this object.
         attachments: what is connected, in order.
     """
@@ -43,9 +47,23 @@ class NetworkSandbox:
         self.netns_fd = netns_fd
         self.attachments: list[Attachment] = []
         self.rates = request.rates
-        self._id = request.container_id
+        self.container_id = request.container_id
         self._host: Netlink | None = None
         self._inside: Netlink | None = None
+
+    @property
+    def host(self) -> Netlink:
+        """Route netlink of the host's namespace, opened by its first use."""
+        if self._host is None:
+            self._host = Netlink()
+        return self._host
+
+    @property
+    def inside(self) -> Netlink:
+        """Route netlink of the container's namespace, opened by its first use."""
+        if self._inside is None:
+            self._inside = Netlink(netns_fd=self.netns_fd)
+        return self._inside
 
     def adopt(self, attachments: Sequence[Attachment]) -> None:
         """Know what another process connected."""
@@ -58,10 +76,10 @@ class NetworkSandbox:
             ProaError: one could not be connected; the namespace is to be dropped.
         """
         try:
-            link.set_up(self._inside_netlink(), _LOOPBACK)
+            link.set_up(self.inside, _LOOPBACK)
         except OSError as error:
             raise from_os_error(
-                error, f"cannot raise the loopback interface of container {self._id[:12]}"
+                error, f"cannot raise the loopback interface of container {self.container_id[:12]}"
             ) from error
         for attachment in attachments:
             self.connect(attachment)
@@ -75,8 +93,7 @@ class NetworkSandbox:
         """
         network = attachment.network
         try:
-            driver = macvlan if network.driver == "macvlan" else bridge
-            driver.plug(self._host_netlink(), self._id, attachment, self.netns_fd)
+            _DRIVERS[network.driver].plug(self, attachment)
             try:
                 self._configure(attachment)
             except BaseException:
@@ -115,11 +132,11 @@ class NetworkSandbox:
         self.rates = rates
         try:
             for attachment in self.attachments:
-                if attachment.network.driver == "bridge":
-                    ratelimit.limit(self._host_netlink(), self._id, attachment.network.id, rates)
+                network = attachment.network
+                _DRIVERS[network.driver].limit(self, network, rates)
         except OSError as error:
             raise from_os_error(
-                error, f"cannot limit the bandwidth of container {self._id[:12]}"
+                error, f"cannot limit the bandwidth of container {self.container_id[:12]}"
             ) from error
 
     def close(self, *, shared: bool = False) -> None:
@@ -164,7 +181,7 @@ class NetworkSandbox:
 
     def _configure(self, attachment: Attachment) -> None:
         network, interface = attachment.network, attachment.interface
-        nl = self._inside_netlink()
+        nl = self.inside
         found = link.find(nl, interface)
         if found is None:
             raise OSError(19, os.strerror(19), interface)
@@ -176,8 +193,8 @@ class NetworkSandbox:
                 address.add(nl, found.ifindex, text, subnet.prefix)
         link.set_up(nl, found.ifindex)
         self._add_default_routes(attachment, found.ifindex)
-        if (self.rates.in_bytes or self.rates.out_bytes) and network.driver == "bridge":
-            ratelimit.limit(self._host_netlink(), self._id, network.id, self.rates)
+        if self.rates.in_bytes or self.rates.out_bytes:
+            _DRIVERS[network.driver].limit(self, network, self.rates)
 
     def _quiet_ipv6(self, attachment: Attachment) -> None:
         """No IPv6 where the network has none; never listen to router advertisements."""
@@ -199,7 +216,7 @@ class NetworkSandbox:
         ):  # fmt: skip
             if wanted and subnet is not None:
                 try:
-                    route.add(self._inside_netlink(), index=ifindex, gateway=subnet.gateway)
+                    route.add(self.inside, index=ifindex, gateway=subnet.gateway)
                 except FileExistsError:
                     continue
 
@@ -209,7 +226,7 @@ class NetworkSandbox:
             address = attachment.address6 if six else attachment.address4
             if attachment.network.internal or not address:
                 continue
-            found = link.find(self._inside_netlink(), attachment.interface)
+            found = link.find(self.inside, attachment.interface)
             if found is not None:
                 flag = "gateway6" if six else "gateway4"
                 promoted = msgspec.structs.replace(attachment, **{flag: True})
@@ -218,23 +235,11 @@ class NetworkSandbox:
             return
 
     def _remove(self, attachment: Attachment) -> None:
-        if attachment.network.driver == "bridge":
-            bridge.unplug(self._host_netlink(), self._id, attachment.network)
-        else:
-            link.delete(self._inside_netlink(), attachment.interface)
-
-    def _host_netlink(self) -> Netlink:
-        if self._host is None:
-            self._host = Netlink()
-        return self._host
-
-    def _inside_netlink(self) -> Netlink:
-        if self._inside is None:
-            self._inside = Netlink(netns_fd=self.netns_fd)
-        return self._inside
+        _DRIVERS[attachment.network.driver].unplug(self, attachment)
 
     def _translate(self, error: OSError, attachment: Attachment) -> ProaError:
-        doing = f"cannot connect container {self._id[:12]} to network {attachment.network.name}"
+        name = attachment.network.name
+        doing = f"cannot connect container {self.container_id[:12]} to network {name}"
         if error.errno == _EXFULL:
             return Exhausted(f"{doing}: its bridge has 1023 containers", "use another network")
         return from_os_error(error, doing)

@@ -65,7 +65,7 @@ class HeldPorts:
         self.hang_up()
         # A companion may be in the way of a port that is asked for now.
         for companion in self.companions:
-            companion.close()
+            companion.give_up()
         try:
             self.held = kept + self._reserve(missing)
         except BaseException:
@@ -73,7 +73,7 @@ class HeldPorts:
             raise
         finally:
             for reservation in dropped:
-                reservation.close()
+                reservation.give_up()
             self.companions = portmap.reserve_companions(self.held)
 
     def serve(self, find_target: FindTarget) -> None:

@@ -12,8 +12,9 @@ import hashlib
 from proa.linux import netns
 from proa.linux.netlink import address, link
 from proa.linux.netlink.socket import Netlink
-from proa.network import names
-from proa.network.model import Attachment, Network
+from proa.network import names, ratelimit
+from proa.network.drivers.driver import Wires
+from proa.network.model import Attachment, Network, Rates
 
 
 def ensure_link(nl: Netlink, network: Network) -> tuple[int, bool]:
@@ -50,12 +51,13 @@ def remove_link(nl: Netlink, network: Network) -> bool:
     return found is not None and found.kind == "bridge" and link.delete(nl, network.link)
 
 
-def plug(nl: Netlink, container_id: str, attachment: Attachment, netns_fd: int) -> None:
+def plug(wires: Wires, attachment: Attachment) -> None:
     """Make a container's veth: one end a port of the bridge, the other down in its namespace.
 
     Raises:
         OSError: EXFULL when the bridge has no port left (1023).
     """
+    nl, container_id = wires.host, wires.container_id
     network = attachment.network
     master, _ = ensure_link(nl, network)
     name = names.veth_link(container_id, network.id)
@@ -65,7 +67,7 @@ def plug(nl: Netlink, container_id: str, attachment: Attachment, netns_fd: int) 
                 nl,
                 name,
                 peer=attachment.interface,
-                peer_netns_fd=netns_fd,
+                peer_netns_fd=wires.netns_fd,
                 peer_mac=bytes.fromhex(attachment.mac.replace(":", "")),
                 master=master,
                 mtu=network.mtu,
@@ -82,10 +84,19 @@ def plug(nl: Netlink, container_id: str, attachment: Attachment, netns_fd: int) 
             return
 
 
-def unplug(nl: Netlink, container_id: str, network: Network) -> None:
-    """Delete a container's veth, both ends. Idempotent."""
-    link.delete(nl, names.veth_link(container_id, network.id))
-    link.delete(nl, names.shaper_link(container_id, network.id))
+def unplug(wires: Wires, attachment: Attachment) -> None:
+    """Delete a container's veth, both ends, and its shaper. Idempotent."""
+    for name in (names.veth_link, names.shaper_link):
+        link.delete(wires.host, name(wires.container_id, attachment.network.id))
+
+
+def limit(wires: Wires, network: Network, rates: Rates) -> None:
+    """Shape both directions at the host's end.
+
+    Raises:
+        OSError: the kernel lacks tbf, ifb or mirred.
+    """
+    ratelimit.limit(wires.host, wires.container_id, network.id, rates)
 
 
 def _bridge_mac(network: Network) -> bytes:
