@@ -223,7 +223,7 @@ def test_a_terminal_is_a_session_of_its_own(boxes: Boxes) -> None:
     sandbox = boxes.create(make_spec(process), Stdio(-1, -1, -1))
     console = sandbox.init.console
     seen = b""
-    while b"note" not in seen:
+    while b"note\r\n" not in seen:
         seen += os.read(console, 1000)
     sandbox.init.resize(33, 44)
     os.write(console, b"words\n")

@@ -46,6 +46,9 @@ class Followed(Protocol):
     def on_exit(self, status: ExitStatus) -> None:
         """It has ended."""
 
+    def ended(self) -> bool:
+        """Its owner has been told."""
+
     def on_lost(self) -> None:
         """Its guest is gone."""
 
@@ -224,7 +227,15 @@ class AgentClient:
         self._lose(reason)
 
     def _lose(self, reason: ProaError) -> None:
+        import socket
+
         self._lost = reason
+        try:
+            # Whoever still sends shall notice: a guest that breaks the rules is not listened to.
+            self._peer.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # It is broken already.
+            pass
         for pending in (self._hello, *self._pending.values()):
             self._settle(pending, error=reason)
         self._pending.clear()
@@ -245,9 +256,12 @@ class AgentClient:
         if frame.kind == protocol.HELLO:
             self._settle(self._hello, frame.payload)
         elif frame.kind == protocol.EXIT:
-            process = self._processes.pop(frame.stream, None)
+            process = self._processes.get(frame.stream)
             if process is not None:
                 process.on_exit(messages.decode_exit(frame.payload))
+            self._processes = {
+                number: item for number, item in self._processes.items() if not item.ended()
+            }
         elif frame.kind == protocol.QUERY:
             self._answer_query(frame)
         else:

@@ -28,6 +28,9 @@ _WINDOW = struct.Struct("<4H")
 _SIZE_INTERVAL_S = 0.2
 """Whoever holds a terminal may set its size without telling; it is looked at so often."""
 
+_PATIENCE_S = 2.0
+"""So long the end of a process waits for whoever reads its last output from no pipe."""
+
 _NULL_DEVICE = os.makedev(1, 3)
 
 
@@ -229,11 +232,15 @@ class VmProcess:
             if isinstance(stdin, Reader):
                 stdin.close()
         self._pending_status = status
+        for writer in list(self._writers):
+            writer.finish()
         self._settle()
+        if self._status is None and self._mux is not None:
+            self._mux.call_later(time.monotonic() + _PATIENCE_S, self._give_up)
 
     def on_lost(self) -> None:
         """The guest is gone, and all its processes with it."""
-        self._pending_status = _KILLED
+        self._pending_status = self._pending_status or _KILLED
         self.disconnect()
         self._writers = []
         self._settle()
@@ -247,6 +254,13 @@ class VmProcess:
         self._status = self._pending_status
         if self._ended >= 0:
             os.eventfd_write(self._ended, 1)
+
+    def _give_up(self) -> None:
+        """Nobody takes the last output: the end is not kept back for it."""
+        if self._status is None:
+            for writer in list(self._writers):
+                writer.close()
+            self._settle()
 
     def _watch_size(self) -> None:
         if self._status is not None or self._console < 0 or self._mux is None:

@@ -4,10 +4,14 @@
 A reader may send as many bytes as it was given credit for (:data:`WINDOW_BYTES` at first); a writer
 gives more once it has written. So a process whose output nobody takes waits, as it would on a pipe,
 and neither end ever holds more than a window for each stream.
+
+A process that has ended cannot wait: what it left in its pipe is sent beyond the credit (at most
+:data:`LAST_BYTES`), and a pipe that is full at the other end is made larger for it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -18,6 +22,10 @@ from proa.vm.agent.mux import READ, WRITE, Mux, Stream, credit_of
 from proa.vm.agent.protocol import Frame
 
 WINDOW_BYTES = 256 * 1024
+LAST_BYTES = 128 * 1024
+_LARGE_PIPE_BYTES = 1024 * 1024
+"""Holds a window, the last bytes and what was in the pipe before (``fs.pipe-max-size``)."""
+
 _RETURN_BYTES = WINDOW_BYTES // 4
 _ATOMIC_BYTES = 4096
 """PIPE_BUF: what a pipe that is ready takes without blocking (pipe(7))."""
@@ -60,6 +68,7 @@ class Reader(Stream):
         self._credit = WINDOW_BYTES
         self._waiting = False
         self._finishing = False
+        self._last = LAST_BYTES
         self._pollable = True
         mux.streams[stream] = self
         self._resume()
@@ -72,8 +81,8 @@ class Reader(Stream):
     def finish(self) -> None:
         """Send what is there now, then end, whoever else still holds the other side."""
         self._finishing = True
-        if self.open and self._credit and not self._mux.congested:
-            self._read()
+        while self.open and not self._mux.congested:
+            self._read_last()
 
     def close(self) -> None:
         """Stop reading. Idempotent."""
@@ -142,8 +151,6 @@ class Reader(Stream):
             try:
                 data = os.read(self._fd, min(self._credit, protocol.MAX_DATA_BYTES))
             except BlockingIOError:
-                if self._finishing:
-                    self._end()
                 return
             except OSError:
                 # EIO: the last process on the terminal has closed it (pty(7)).
@@ -155,6 +162,21 @@ class Reader(Stream):
             self._mux.send(protocol.DATA, self._stream, data)
             if once:
                 return
+
+    def _read_last(self) -> None:
+        """Send a piece of what is there, whatever the credit."""
+        data = b""
+        if self._last:
+            try:
+                data = os.read(self._fd, min(self._last, protocol.MAX_DATA_BYTES))
+            except OSError:
+                # EAGAIN: somebody else holds the pipe; EIO: a terminal that is closed (pty(7)).
+                data = b""
+        if not data:
+            self._end()
+            return
+        self._last -= len(data)
+        self._mux.send(protocol.DATA, self._stream, data)
 
     def _end(self) -> None:
         self._mux.send(protocol.END, self._stream)
@@ -191,6 +213,17 @@ class Writer(Stream):
         """Something is still to be written, or may come."""
         return self._fd >= 0
 
+    def finish(self) -> None:
+        """The process has ended: make room for what is left, if a pipe can have it."""
+        if not self._data:
+            return
+        try:
+            fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, _LARGE_PIPE_BYTES)
+        except OSError:
+            # No pipe, or a user over the limit: its reader takes its time.
+            return
+        self._write()
+
     def close(self) -> None:
         """Stop writing. Idempotent."""
         if self._fd < 0:
@@ -208,7 +241,8 @@ class Writer(Stream):
     def on_frame(self, frame: Frame) -> None:
         """Take data or its end."""
         if frame.kind == protocol.DATA:
-            if self._ended or len(self._data) + len(frame.payload) > WINDOW_BYTES:
+            held = len(self._data) + len(frame.payload)
+            if self._ended or held > WINDOW_BYTES + LAST_BYTES:
                 raise Corrupt("the channel to the guest carries more data than was asked for")
             self._data += frame.payload
             if not self._waiting:
