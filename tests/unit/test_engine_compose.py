@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from proa.engine.compose import files, mounts, process, resources
+from proa.engine.compose import files, mounts, process, resources, securityoptions
 from proa.engine.config import (
     ContainerConfig,
     MountConfig,
@@ -104,6 +104,30 @@ def test_only_root_starts_with_effective_capabilities():
 )
 def test_no_new_privileges_is_on_unless_told_otherwise(options, expected):
     assert process.wants_no_new_privileges(options) is expected
+
+
+def test_a_privileged_container_may_gain_privileges():
+    assert not process.wants_no_new_privileges((), privileged=True)
+    assert process.wants_no_new_privileges(("no-new-privileges",), privileged=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("apparmor=docker-default",), "AppArmor profile docker-default"),
+        (("label=type:svirt_t",), "SELinux label type:svirt_t"),
+        (("apparmor=unconfined", "label=disable", "label:disable", "seccomp=unconfined"), ""),
+    ],
+)
+def test_profiles_without_effect_are_told(options, words):
+    found = securityoptions.find_ineffective(options)
+    assert len(found) == bool(words)
+    assert not words or words in found[0]
+
+
+def test_system_paths_can_be_shown():
+    assert securityoptions.shows_system_paths(("systempaths=unconfined",))
+    assert not securityoptions.shows_system_paths(("apparmor=unconfined",))
 
 
 def test_ulimits():

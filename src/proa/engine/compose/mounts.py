@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Iterable
 
 from proa.engine.compose import files
+from proa.engine.compose.propagation import check_propagation
 from proa.engine.config import ContainerConfig, MountConfig
 from proa.errors import Invalid, NotFound, from_os_error
 from proa.fs import rootpath
@@ -39,6 +40,7 @@ def validate_mounts(config: ContainerConfig) -> None:
             raise Invalid(f"invalid propagation '{mount.propagation}' of the mount at {target}")
         if mount.type == "bind":
             _check_source(mount)
+            check_propagation(mount)
 
 
 def _check_source(mount: MountConfig) -> None:

@@ -133,7 +133,9 @@ def compose_process(
             uid=identity.uid, gid=identity.gid, additional_gids=tuple(identity.additional_gids)
         ),
         capabilities=compose_capabilities(config, identity.uid),
-        no_new_privileges=wants_no_new_privileges(config.security_options),
+        no_new_privileges=wants_no_new_privileges(
+            config.security_options, privileged=config.privileged
+        ),
         oom_score_adj=config.oom_score_adj or None,
         rlimits=tuple([compose_rlimit(ulimit) for ulimit in config.ulimits]),
     )
@@ -212,13 +214,15 @@ def find_missing_capabilities(config: ContainerConfig) -> list[str]:
     return capabilities.missing(names, read_sets().bounding)
 
 
-def wants_no_new_privileges(options: Iterable[str]) -> bool:
+def wants_no_new_privileges(options: Iterable[str], *, privileged: bool = False) -> bool:
     """no_new_privs is on unless ``--security-opt no-new-privileges=false`` says otherwise.
+
+    A privileged container has nothing left to gain, and what it runs may need sudo(8): off.
 
     Raises:
         Invalid: the value is no boolean.
     """
-    wanted = True
+    wanted = not privileged
     for option in options:
         name, separator, value = option.replace(":", "=", 1).partition("=")
         if name != "no-new-privileges":

@@ -8,7 +8,9 @@ from proa.engine.compose.devices import compose_devices
 from proa.engine.compose.files import host_name
 from proa.engine.compose.mounts import compose_mounts
 from proa.engine.compose.process import compose_process, find_missing_capabilities, root_stack
+from proa.engine.compose.propagation import find_deaf
 from proa.engine.compose.resources import compose_resources
+from proa.engine.compose.securityoptions import find_ineffective, shows_system_paths
 from proa.engine.compose.sharing import (
     CONTAINER,
     compose_mappings,
@@ -65,6 +67,7 @@ def compose_sandbox(
     )
     devices, rules = compose_devices(config)
     mappings = compose_mappings(context, record)
+    shown = config.privileged or shows_system_paths(config.security_options)
     kept = process.capabilities.bounding if process.capabilities is not None else ()
     spec = Spec(
         process=process,
@@ -81,8 +84,8 @@ def compose_sandbox(
             resources=msgspec.structs.replace(compose_resources(config.resources), devices=rules),
             seccomp=_seccomp(config, kept),
             sysctl=_sysctls(config),
-            masked_paths=() if config.privileged else defaults.MASKED_PATHS,
-            readonly_paths=() if config.privileged else defaults.READONLY_PATHS,
+            masked_paths=() if shown else defaults.MASKED_PATHS,
+            readonly_paths=() if shown else defaults.READONLY_PATHS,
         ),
     )
     warnings = tuple(
@@ -90,6 +93,8 @@ def compose_sandbox(
             f"this host has no {name}: the container does without"
             for name in find_missing_capabilities(config)
         ]
+        + find_ineffective(config.security_options)
+        + find_deaf(config.mounts, own_userns=bool(mappings))
     )
     sandbox = SandboxSpec(
         id=record.id,
