@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import images
+from tests.support import guests, images
+from tests.support.clients import Docker, find_docker
 from tests.support.engines import Proa, launcher
 from tests.support.hijack import Hijacked
 from tests.support.serving import Api, UnixConnection, serving
@@ -256,7 +257,21 @@ def test_requests_are_logged_as_fields(engine: Proa):
     assert "No such container" in line
 
 
-@pytest.mark.requires("openssl")
+@pytest.mark.requires(*guests.REQUIRES, "docker-cli")
+def test_a_virtual_machine_by_dockers_own_flag(fresh_proa: Proa, tmp_path: Path):
+    guests.prepare(fresh_proa)
+    with serving(fresh_proa) as api:
+        docker = Docker(api, tmp_path / "client")
+        docker.ok("run", "-d", "--isolation=vm", "--network=none", "--name=guest", guests.BUSYBOX,
+                  "sleep", "600")  # fmt: skip
+        assert docker.ok("exec", "guest", "uname", "-r") != os.uname().release
+        done = docker("exec", "-i", "guest", "sh", "-c", "cat; exit 9", stdin=b"into the guest")
+        assert (done.code, done.stdout) == (9, "into the guest")
+        assert docker.ok("inspect", "-f", "{{.HostConfig.Isolation}}", "guest") == "vm"
+        docker.ok("rm", "-f", "guest")
+
+
+@pytest.mark.requires("openssl", "docker-cli")
 def test_tcp_with_client_certificates(engine: Proa, tmp_path: Path):
     _make_certificates(tmp_path)
     with socket.socket() as probe:
@@ -284,7 +299,7 @@ def test_tcp_with_client_certificates(engine: Proa, tmp_path: Path):
             "DOCKER_CERT_PATH": str(tmp_path / "client"),
         }  # fmt: skip
         done = subprocess.run(
-            ["docker", "start", "-ai", identity], env=environment, input=b"over tls",
+            [find_docker(), "start", "-ai", identity], env=environment, input=b"over tls",
             capture_output=True, check=False, timeout=30,
         )  # fmt: skip
         assert (done.stdout, done.stderr) == (b"over tls", b"")
