@@ -95,9 +95,10 @@ def _section(heading: str, lines: Iterator[str]) -> str:
 
 
 def _not_built() -> str:
-    rows = (f"| `{word}` | {text} |" for word, text in sorted(registry.NOT_BUILT.items()))
+    words = {**registry.NOT_BUILT, **registry.NOT_HERE}
+    rows = (f"| `{word}` | {text} |" for word, text in sorted(words.items()))
     return _section(
-        "## Docker's commands that are not built yet",
+        "## Docker's commands that Proa does not have",
         iter(("| Command | Instead |", "|---|---|", *rows)),
     )
 

@@ -53,14 +53,15 @@ class TestWords:
         assert ended.code == 1
         assert f"Did you mean '{near}'?" in ended.stderr
 
-    @pytest.mark.parametrize("word", sorted(registry.NOT_BUILT))
+    @pytest.mark.parametrize("word", sorted({**registry.NOT_BUILT, **registry.NOT_HERE}))
     def test_dockers_words_are_answered(self, word: str) -> None:
-        ended = proa(word)
+        ended = proa(word, "ls")
         assert ended.code == 1
-        assert ended.stderr.startswith(f"proa: 'proa {word}' is not built yet: ")
+        why = "not part of Proa" if word in registry.NOT_HERE else "not built yet"
+        assert ended.stderr.startswith(f"proa: 'proa {word}' is {why}: ")
 
     def test_dockers_words_behind_a_noun(self) -> None:
-        assert "'proa system checkpoint' is not built yet" in proa("system", "checkpoint").stderr
+        assert "'proa system checkpoint' is not part of" in proa("system", "checkpoint").stderr
 
     def test_what_is_built_elsewhere(self) -> None:
         """``proa volume prune`` exists, ``proa prune`` does not."""
@@ -69,7 +70,7 @@ class TestWords:
 
     def test_what_is_built_is_not_refused(self) -> None:
         built = {*registry.COMMANDS, *registry.SYNONYMS, *registry.NOUNS}
-        assert not built & registry.NOT_BUILT.keys()
+        assert not built & {**registry.NOT_BUILT, **registry.NOT_HERE}.keys()
 
     def test_unknown_global_flag(self) -> None:
         ended = proa("--foo", "ps")

@@ -1,8 +1,8 @@
 """Which commands exist, what they are called and where they live.
 
 Only names are here: the module of a command is imported when the command is called. A command has
-one canonical name (``container ls``) and may have others (``ps``); ``NOT_BUILT`` answers Docker's
-words that Proa does not have with what to use instead.
+one canonical name (``container ls``) and may have others (``ps``); ``NOT_BUILT`` and ``NOT_HERE``
+answer Docker's words that Proa does not have with what to use instead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from proa.cli.parser import EXIT_FAILURE, Command, UsageError
 NOUNS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "machine": "Manage a Linux machine with the engine inside",
     "manifest": "Look at images in registries",
     "network": "Manage networks",
     "system": "Look at the engine and its machine",
@@ -70,6 +71,11 @@ COMMANDS = {
     "inspect": "proa.cli.system.inspect",
     "login": "proa.cli.registries.login",
     "logout": "proa.cli.registries.logout",
+    "machine rm": "proa.cli.machine.rm",
+    "machine ssh": "proa.cli.machine.ssh",
+    "machine start": "proa.cli.machine.start",
+    "machine status": "proa.cli.machine.status",
+    "machine stop": "proa.cli.machine.stop",
     "manifest inspect": "proa.cli.manifest.inspect",
     "network connect": "proa.cli.network.connect",
     "network create": "proa.cli.network.create",
@@ -152,25 +158,43 @@ SYNONYMS = {
 }
 
 _BUILD = "prepare a root filesystem and take it in with 'proa import'"
-_CLUSTER = "Proa runs containers on one machine and has no Swarm"
-_CLIENT = "Proa needs no daemon, so there is nothing to connect to"
+_CLUSTER = "Proa runs containers on one machine; start them there with 'proa run --restart always'"
+_FILE = "show the container a file instead: 'proa run -v ./secret:/run/secrets/name:ro'"
+_SCAN = "give the archive of 'proa save' to a scanner of your choice"
+_DESKTOP = "it belongs to Docker Desktop"
 
 NOT_BUILT = {
     "build": _BUILD,
     "builder": _BUILD,
     "buildx": _BUILD,
-    "checkpoint": "pause the container with 'proa pause'",
     "compose": "start the containers one by one with 'proa run'",
-    "config": _CLUSTER,
-    "context": _CLIENT,
+}
+"""Docker's commands that are to come, and what to do until then."""
+
+NOT_HERE = {
+    "checkpoint": "pause the container with 'proa pause'",
+    "config": _FILE,
+    "context": "there is no daemon to connect to; --root chooses another state",
+    "daemon": "no daemon is needed; 'proa serve' answers clients of Docker's API",
+    "debug": "'proa exec' runs a command in a container, 'proa cp' brings tools in",
+    "desktop": _DESKTOP,
+    "extension": _DESKTOP,
+    "init": "write the Dockerfile by hand, or begin with 'proa image bootstrap'",
+    "machine": "containers run on this machine; 'proa vm' makes virtual ones",
+    "model": _DESKTOP,
     "node": _CLUSTER,
-    "plugin": "Proa has no plugins",
-    "secret": _CLUSTER,
+    "offload": _DESKTOP,
+    "plugin": "networks, volumes and logs are built in",
+    "pod": "share a network with 'proa run --network container:NAME'",
+    "sbom": _SCAN,
+    "scout": _SCAN,
+    "secret": _FILE,
     "service": _CLUSTER,
     "stack": _CLUSTER,
     "swarm": _CLUSTER,
-    "trust": "images carry digests that are always verified",
+    "trust": "images are verified by digest; name one as NAME@sha256:...",
 }
+"""Words of Docker's (and Podman's) that make no sense here, and what to use."""
 
 
 class Verb(Protocol):
@@ -235,9 +259,9 @@ def verbs_of(noun: str) -> list[str]:
 
 def _unknown(name: str) -> UsageError:
     noun, _, verb = name.rpartition(" ")
-    instead = NOT_BUILT.get(verb)
-    if instead:
-        return UsageError(f"'proa {name}' is not built yet: {instead}", exit_code=EXIT_FAILURE)
+    for words, why in ((NOT_BUILT, "is not built yet"), (NOT_HERE, "is not part of Proa")):
+        if verb in words:
+            return UsageError(f"'proa {name}' {why}: {words[verb]}", exit_code=EXIT_FAILURE)
     message = f"unknown command: proa {name}"
     near = _nearest(noun, verb)
     if near:
