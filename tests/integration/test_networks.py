@@ -439,6 +439,14 @@ def test_another_containers_network(net):
     assert "cannot publish ports with the network mode container" in refused.stderr
 
 
+def test_the_hosts_network(net):
+    done = net.proa("run", "--rm", "--network", "host", "-p", "80:80", "busybox", "ip", "addr")
+    assert HOST in done.stdout
+    assert "published ports are discarded when using host network mode" in done.stderr
+    refused = net.proa("run", "--rm", "--network", "host", "--rate-in", "1mbit", "busybox", "true")
+    assert "cannot limit bandwidth with the network mode host" in refused.stderr
+
+
 def test_macvlan(net):
     net.proa.ok(
         "network", "create", "-d", "macvlan", "--subnet", "192.0.2.0/24", "--gateway", HOST,
@@ -582,10 +590,18 @@ def _logs(net, name):
 
 def test_rules_come_back_after_a_flush(net):
     net.serve("aa", "-p", "8080:80")
+    net.serve("bb", "--egress", "none")
+    tables = net.host("nft", "list", "tables")
+    assert "bridge proa" in tables
     begin = time.monotonic()
     net.host("nft", "flush", "ruleset")
     await_true(lambda: net.fetch(net.neighbour, f"http://{HOST}:8080/", 0.5) == "aa", "restoration")
     assert time.monotonic() - begin < 5
+    assert sorted(net.host("nft", "list", "tables").split()) == sorted(tables.split())
+    # One table alone is missed as well.
+    (name,) = re.findall(r"table bridge (\S+)", tables)
+    net.host("nft", "delete", "table", "bridge", name)
+    await_true(lambda: f"bridge {name}" in net.host("nft", "list", "tables"), "restoration")
 
 
 def test_ports_come_and_go_while_the_container_runs(net):

@@ -133,6 +133,13 @@ def resolve(
     )
 
 
+def remarks(config: ContainerConfig) -> tuple[str, ...]:
+    """Return what a user may not expect of the network of a new container."""
+    if config.network_mode == "host" and (config.ports or config.publish_all):
+        return ("published ports are discarded when using host network mode",)
+    return ()
+
+
 def kind_of(mode: str) -> str:
     """The network mode as a word for messages."""
     return "container" if mode.startswith("container:") else mode

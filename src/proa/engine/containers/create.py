@@ -130,7 +130,7 @@ def prepare(
         tree.remove_tree(directory)
         os.close(lock)
         raise
-    return Prepared(record, image, lock, (*warnings, *remarks))
+    return Prepared(record, image, lock, (*warnings, *remarks, *attachments.remarks(config)))
 
 
 def _take_directory(context: Context, directory: str) -> int:
