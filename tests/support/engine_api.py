@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 VERSION = "1.51"
 _DOCUMENT = Path(__file__).parent / f"data/engine-api-v{VERSION}.json"
+_STREAMS = ("/events", "/containers/{id}/stats")
 _METHODS = ("get", "head", "post", "put", "delete")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _JSON_TYPES: dict[str, tuple[type, ...]] = {
@@ -100,11 +101,13 @@ def problems(method: str, target: str, status: int, body: bytes) -> list[str]:
         return []
     if schema.get("type") == "string":
         return []
+    # A stream is a document a line, each as the schema says.
+    texts = body.splitlines() if operation.path in _STREAMS and status < 400 else [body]
     try:
-        value = json.loads(body)
+        values = [json.loads(text) for text in texts]
     except ValueError as error:
         return [f"{where}: not JSON: {error}"]
-    return [f"{where}: {problem}" for problem in schema_problems(schema, value)]
+    return [f"{where}: {problem}" for value in values for problem in schema_problems(schema, value)]
 
 
 def definition_problems(name: str, value: Any) -> list[str]:

@@ -91,3 +91,11 @@ def test_parts_of_allof_count_together():
     assert engine_api.definition_problems("HostConfig", {"Memory": "1"}) == [
         "HostConfig.Memory is str, not integer: '1'"
     ]
+
+
+def test_every_line_of_a_stream_is_checked():
+    good = b'{"Type": "container", "Action": "die", "time": 1}\n'
+    assert engine_api.problems("GET", "/events?until=1", 200, b"") == []
+    assert engine_api.problems("GET", "/events", 200, good * 2) == []
+    (problem,) = engine_api.problems("GET", "/events", 200, good + b'{"Type": "planet"}\n')
+    assert problem.startswith("GET /events 200: body.Type is 'planet', not one of ['builder'")
