@@ -281,6 +281,23 @@ def test_networks_are_apart(net):
     assert net.fetch_inside("cc", f"http://{net.address('bb', 'two')}/") == "bb"
 
 
+def test_ports_are_held_only_where_the_container_can_be_reached(net):
+    """Who connects to the others is refused, instead of waiting for nobody."""
+    net.proa.ok("network", "create", "--internal", "cell")
+    net.proa.ok("network", "create", "--ipv6", "--ipv4=false", "six")
+    net.serve("aa", "--network", "cell", "-p", "8080:80")
+    assert net.proa.ok("port", "aa") == ""
+    net.serve("bb", "--network", "six", "-p", "8081:80")
+    assert net.proa.ok("port", "bb") == "80/tcp -> [::]:8081"
+    for port in (8080, 8081):
+        url = f"http://127.0.0.1:{port}/"
+        code = net.host("curl", "-s", "-m", "3", "-w", "%{exitcode}", url, check=False)
+        assert code == "7"  # could not connect
+    net.proa.ok("network", "connect", "bridge", "aa")
+    assert net.fetch(net.neighbour, f"http://{HOST}:8080/") == "aa"
+    assert net.fetch(net.neighbour, f"http://[{HOST6}]:8081/") == "bb"
+
+
 def test_an_internal_network_stays_inside(net):
     net.proa.ok("network", "create", "--internal", "cell")
     net.serve("aa", "--network", "cell")

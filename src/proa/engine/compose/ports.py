@@ -13,20 +13,29 @@ _ALL4, _ALL6 = "0.0.0.0", "::"
 
 
 def wanted_ports(
-    config: ContainerConfig, exposed: Sequence[str], *, ipv6: bool = False, default_ip: str = ""
+    config: ContainerConfig,
+    exposed: Sequence[str],
+    *,
+    ipv4: bool = True,
+    ipv6: bool = False,
+    default_ip: str = "",
 ) -> list[WantedPort]:
     """Return what to publish.
 
     Args:
         exposed: the image's exposed ports, ``80/tcp``.
         default_ip: what "all addresses" mean instead, of a network that says so.
-        ipv6: the container has an IPv6 address: "all addresses" are the host's of both families.
+        ipv4, ipv6: the families in which the container can be reached, and so those that "all
+            addresses" of the host are of.
 
     Raises:
         Invalid: an exposed port is none.
         Unsupported: UDP on the IPv6 loopback address.
     """
-    everywhere = (default_ip,) if default_ip else (_ALL4, _ALL6) if ipv6 else (_ALL4,)
+    families = ((_ALL4, ipv4), (_ALL6, ipv6))
+    everywhere = tuple(address for address, reached in families if reached)
+    if default_ip and ipv4:
+        everywhere = (default_ip,)
     for port in config.ports:
         if port.protocol == "udp" and port.host_ip == LOOPBACK6:
             raise Unsupported(

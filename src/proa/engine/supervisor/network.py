@@ -266,11 +266,13 @@ class ContainerNetwork:
         if not config.ports and not config.publish_all:
             return []
         tables = self._context.state.networks
-        networks = [tables.get(item.network_id) for item in tables.endpoints_of(self._id)]
+        found = [tables.get(item.network_id) for item in tables.endpoints_of(self._id)]
+        networks = [item for item in found if item.driver == "bridge" and not item.internal]
         return wanted_ports(
             config,
             tuple(self._image.config.config.exposed_ports),
-            ipv6=any(item.subnet6 is not None and not item.internal for item in networks),
+            ipv4=any(item.subnet4 is not None for item in networks),
+            ipv6=any(item.subnet6 is not None for item in networks),
             default_ip=next((item.options.get(BINDING, "") for item in networks), ""),
         )
 
