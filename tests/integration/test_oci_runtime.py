@@ -268,6 +268,30 @@ def test_the_program_of_a_created_container_is_sealed(runtime: Runtime) -> None:
         os.close(copy)
 
 
+@pytest.mark.parametrize("users", [False, True])
+def test_scheduling_is_the_bundles(runtime: Runtime, users: bool) -> None:
+    def add(document: dict[str, Any]) -> None:
+        document["process"]["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
+        document["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_BE", "priority": 6}
+        document["process"]["execCPUAffinity"] = {"final": "0"}
+        document["linux"]["personality"] = {"domain": "LINUX32"}
+        if users:
+            mapping = [{"containerID": 0, "hostID": 300000, "size": 65536}]
+            document["linux"].update(uidMappings=mapping, gidMappings=mapping)
+            document["linux"]["namespaces"].append({"type": "user"})
+
+    script = "read line < /proc/self/stat; set -- $line; echo ${19} ${41}; ionice -p $$; uname -m"
+    runtime.configure("sh", "-c", script, edit=add)
+    done = runtime("run", "web")
+    machine = {"x86_64": "i686", "aarch64": "armv8l"}[os.uname().machine]
+    assert done.stdout.splitlines() == ["5 3", "best-effort: prio 6", machine], done.stderr
+    runtime.configure("sleep", "1000", edit=add)
+    runtime.create("web")
+    runtime("start", "web")
+    done = runtime("exec", "web", "grep", "Cpus_allowed_list", "/proc/self/status")
+    assert done.stdout.split()[1] == "0"
+
+
 def test_all_processes_are_signalled(runtime: Runtime) -> None:
     runtime.configure("sh", "-c", "sleep 1000 & sleep 1000")
     runtime.create("web")

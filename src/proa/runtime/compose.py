@@ -10,7 +10,7 @@ from proa.linux import capability
 from proa.oci.isolation import OverlayRoot, SandboxSpec
 from proa.oci.seccomp import LinuxSeccomp
 from proa.oci.spec import Linux, LinuxCapabilities, LinuxDevice, Mount, Process, Spec
-from proa.runtime import slots
+from proa.runtime import scheduling, slots
 from proa.runtime.plan import Plan, Segment
 from proa.runtime.security import seccomp
 from proa.runtime.sources import Source
@@ -214,6 +214,8 @@ def compose_process(
     if process.cwd != "/":
         segments.append(identity.working_directory(process.cwd, make=cwd_made))
     segments.append(identity.session_keyring("_ses"))
+    if linux.personality is not None:
+        segments.append(identity.personality(scheduling.personality(linux.personality)))
     sets = process.capabilities
     if sets is not None:
         segments.append(identity.bounding_set(sets.bounding, _read_last_capability()))

@@ -22,7 +22,7 @@ from proa.linux.process import CLONE_CLEAR_SIGHAND, CLONE_FILES, set_dumpable
 from proa.oci.isolation import SandboxSpec, Stdio
 from proa.oci.spec import Linux, Process
 from proa.runtime import launch as launching
-from proa.runtime import slots
+from proa.runtime import scheduling, slots
 from proa.runtime.compose import Host, compose_end, compose_process
 from proa.runtime.executors.arena import Arena
 from proa.runtime.executors.selection import choose
@@ -30,7 +30,7 @@ from proa.runtime.handle import Handle
 from proa.runtime.handover import adjust, fill_stdio
 from proa.runtime.plan import Plan, Segment, Slot, Steps
 from proa.runtime.rlimits import effective_limits
-from proa.runtime.steps import begin, devices, filesystem
+from proa.runtime.steps import begin, devices, filesystem, identity
 from proa.runtime.validate import validate_process
 
 if TYPE_CHECKING:
@@ -108,10 +108,13 @@ def execute(
 def compose_exec(process: Process, linux: Linux, host: Host) -> Plan:
     """The plan of a process that joins a container."""
     kinds = tuple(sorted(namespace.type for namespace in linux.namespaces))
+    affinity = process.exec_cpu_affinity
+    final = affinity.final or affinity.initial if affinity is not None else ""
     segments = [
         _join(kinds, host.joins, with_time=bool(linux.time_offsets)),
         _terminal() if process.terminal else None,
         begin.separate(),
+        identity.affinity(scheduling.pack_cpus(final)) if final else None,
         devices.slave() if process.terminal else None,
         *compose_process(process, linux, cwd_made=False, follow_parent=False),
         *compose_end(process, linux, host),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from proa.linux.procfs import write_process_file
 from proa.oci.isolation import Stdio
 from proa.oci.spec import Linux, LinuxIDMapping, Process
-from proa.runtime import slots
+from proa.runtime import scheduling, slots
 from proa.runtime.rlimits import raise_limits
 
 
@@ -31,11 +31,14 @@ def adjust(
     raised: Sequence[int],
     warnings: list[str],
 ) -> None:
-    """Raise hard limits and set the OOM score; what is refused becomes a warning.
+    """Raise hard limits, set scheduling and OOM score; a refused score becomes a warning.
 
     Raises:
+        ProaError: the scheduling cannot be had.
         OSError: a limit cannot be raised although the engine has CAP_SYS_RESOURCE.
     """
+    if process.scheduler is not None or process.io_priority is not None:
+        scheduling.apply(pid, process)
     if raised:
         raise_limits(pid, limits, raised)
     if process.oom_score_adj is not None:

@@ -14,6 +14,7 @@ from proa.linux.capability import NUMBERS
 from proa.linux.namespaces import FLAGS
 from proa.oci.isolation import SandboxSpec
 from proa.oci.spec import Hooks, Linux, LinuxIDMapping, Mount, Process, Spec
+from proa.runtime import scheduling
 from proa.runtime.rlimits import NUMBERS as RLIMITS
 from proa.runtime.steps.options import parse_options
 
@@ -93,17 +94,15 @@ def validate_process(process: Process) -> None:
 
     Raises:
         Invalid: no arguments, a relative working directory, a malformed variable, unknown words.
-        Unsupported: a security label, a scheduler or another setting that is not built.
+        Unsupported: a security label.
     """
     for name, value in (
         ("an AppArmor profile", process.apparmor_profile),
         ("an SELinux label", process.selinux_label),
-        ("a scheduler", process.scheduler),
-        ("an I/O priority", process.io_priority),
-        ("a CPU affinity", process.exec_cpu_affinity),
     ):
         if value:
             raise Unsupported(f"{name} for a process is not part of this version")
+    scheduling.validate(process)
     if not process.args or not process.args[0]:
         raise Invalid("the process has no command")
     if not process.cwd.startswith("/"):
@@ -223,8 +222,10 @@ def _validate_mount(mount: Mount) -> None:
 
 
 def _validate_paths(linux: Linux) -> None:
-    if linux.mount_label or linux.personality is not None:
-        raise Unsupported("mount labels and personalities are not part of this version")
+    if linux.mount_label:
+        raise Unsupported("mount labels are not part of this version")
+    if linux.personality is not None:
+        scheduling.personality(linux.personality)
     if linux.rootfs_propagation not in ("", "private", "slave", "shared", "unbindable"):
         raise Invalid(f"unknown propagation {linux.rootfs_propagation!r} of the root")
     for path in (*linux.masked_paths, *linux.readonly_paths):

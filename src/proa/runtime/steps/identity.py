@@ -80,6 +80,22 @@ def session_keyring(name: str) -> Segment:
     return steps.compile("keyring")
 
 
+@lru_cache(maxsize=4)
+def personality(value: int) -> Segment:
+    """Set the execution domain (personality(2))."""
+    steps = Steps()
+    steps.add("set the personality", "personality", value)
+    return steps.compile("personality")
+
+
+@lru_cache(maxsize=4)
+def affinity(mask: bytes) -> Segment:
+    """Keep to some CPUs, once the cgroups are joined (sched_setaffinity(2))."""
+    steps = Steps()
+    steps.add("set the CPU affinity", "sched_setaffinity", 0, len(mask), mask)
+    return steps.compile("affinity")
+
+
 @lru_cache(maxsize=16)
 def bounding_set(bounding: tuple[str, ...], last_capability: int) -> Segment:
     """Drop every capability that is not in ``bounding`` for good."""
