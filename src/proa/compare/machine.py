@@ -9,6 +9,7 @@ import subprocess
 from proa import __version__
 from proa.compare.model import Machine
 from proa.engine.facade import Engine
+from proa.errors import ProaError
 
 _VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities"
 _GOVERNOR = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
@@ -32,7 +33,7 @@ def describe(engine: Engine, root: str) -> Machine:
         processors=len(os.sched_getaffinity(0)),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
         virtualization=_run("systemd-detect-virt") or "",
-        accelerator=_find(facts, "accelerator"),
+        accelerator=_accelerator(engine),
         mitigations=_mitigations(),
         governor=_read(_GOVERNOR),
         filesystem=_filesystem(root),
@@ -50,6 +51,27 @@ def _find(facts: object, word: str) -> str:
         if word in name.lower() and isinstance(value, str):
             return value
     return ""
+
+
+def _accelerator(engine: Engine) -> str:
+    """What is known of it without booting a guest."""
+    from proa.vm.accel import find_acceleration
+    from proa.vm.kernel import find_kernel
+
+    try:
+        kernel = find_kernel(engine.roots[0])
+    except ProaError:
+        kernel = None
+    found = find_acceleration(engine.roots[0], kernel)
+    return f"{found.accelerator.upper()}: {found.reason}" if found else "KVM, not probed yet"
+
+
+def available_mb() -> int:
+    """Memory that can be had without swapping, in millions of bytes."""
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024 // 1_000_000
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
 """What a comparison measured, every sample of it: the content of ``report.json``.
 
-``schema()`` gives the JSON schema that ``docs/reference/compare.md`` publishes. ``VERSION`` changes
-when a reader of older reports would misunderstand a newer one.
+``schema()`` gives the JSON schema that ``docs/reference/compare-report.schema.json`` publishes.
+``VERSION`` changes when a reader of older reports would misunderstand a newer one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 VERSION = 1
+
+ERROR = "standard error"
+"""The part of a sample that is a slope."""
 
 Unit = Literal["ms", "us", "MB", "MB/s", "1/s", "s", "count"]
 
@@ -66,7 +69,7 @@ class Series(msgspec.Struct, kw_only=True):
         samples: in the row's unit, in the order of measuring.
         failures: one sentence for each attempt that failed; they count.
         absent: why the row does not apply or could not be measured, empty otherwise.
-        parts: samples of each phase, as long as ``samples``.
+        parts: samples of each phase, as long as ``samples``; of slopes, their :data:`ERROR`.
     """
 
     row: str
@@ -145,4 +148,8 @@ def decode(document: bytes) -> Report:
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of ``report.json``."""
-    return msgspec.json.schema(Report)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of proa compare",
+        **msgspec.json.schema(Report),
+    }

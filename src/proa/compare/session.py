@@ -110,7 +110,8 @@ class Session:
         self._options = options
         self._notify = notify
         self._targets: list[Target] = []
-        self._workloads = [one for one in plan() if not options.only or one.name in options.only]
+        self._workloads: list[Workload] = []
+        self._available_mb = machine.available_mb()
         self._done_s = 0.0
         self._begun = time.monotonic()
         self.report = Report()
@@ -157,9 +158,23 @@ class Session:
             workload.seconds(target) * (workload.repeats(quick=self._options.quick) + _WARMUP)
             for workload in self._workloads
             for target in self._targets
+            if self._fits(workload, target)
         )
-        most = max((target.memory_mb for target in self._targets), default=0)
-        return Needs(seconds, most * 10 if most > 50 else most * 20, _DISK_MB)
+        memory_mb = max(
+            (
+                workload.instances(target) * target.memory_mb
+                for workload in self._workloads
+                for target in self._targets
+                if self._fits(workload, target)
+            ),
+            default=0,
+        )
+        return Needs(seconds, memory_mb, _DISK_MB)
+
+    def _fits(self, workload: Workload, target: Target) -> bool:
+        """Whether a workload leaves the machine enough memory; judged once, at the start."""
+        needed_mb = workload.instances(target) * target.memory_mb + _SPARE_MEMORY_MB
+        return needed_mb <= self._available_mb
 
     def save(self) -> None:
         """Write the three reports.
@@ -179,6 +194,13 @@ class Session:
             raise from_os_error(error, f"cannot write the reports into {out}") from error
 
     def _choose(self) -> None:
+        every = plan()
+        for name in self._options.only:
+            if name not in [workload.name for workload in every]:
+                names = ", ".join(workload.name for workload in every)
+                raise Invalid(f"unknown workload '{name}'", f"use some of {names}")
+        only = self._options.only
+        self._workloads = [one for one in every if not only or one.name in only]
         roots = self._engine.roots
         wanted = self._options.targets or ORDER
         for name in wanted:
@@ -229,16 +251,6 @@ class Session:
         )
 
     def _check(self, needs: Needs) -> None:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000
-        with open("/proc/meminfo") as stream:
-            for line in stream:
-                if line.startswith("MemAvailable:"):
-                    available = int(line.split()[1]) // 1000
-        if available < needs.memory_mb + _SPARE_MEMORY_MB:
-            raise Conflict(
-                f"this needs up to {needs.memory_mb} MB of memory and {available} MB are available",
-                "compare fewer targets",
-            )
         space = os.statvfs(self._options.out)
         free = space.f_bavail * space.f_frsize // 1_000_000
         if free < needs.disk_mb:
@@ -271,6 +283,10 @@ class Session:
         repeats = workload.repeats(quick=self._options.quick)
         owed = {target.name: self._owed(workload, target, repeats) for target in self._targets}
         for target in self._targets:
+            if not self._fits(workload, target):
+                owed[target.name] = 0
+                self._leave_out(workload, target)
+        for target in self._targets:
             if owed[target.name]:
                 self._turn(workload, target, kept=False)
         for _ in range(repeats):
@@ -280,6 +296,11 @@ class Session:
                 owed[target.name] -= 1
                 self._turn(workload, target, kept=True)
                 self.save()
+
+    def _leave_out(self, workload: Workload, target: Target) -> None:
+        needed_mb = workload.instances(target) * target.memory_mb
+        for row in workload.rows:
+            self._series(row.key, target.name).absent = f"needs {needed_mb / 1000:.1f} GB of memory"
 
     def _owed(self, workload: Workload, target: Target, repeats: int) -> int:
         series = self.report.find(workload.rows[0].key, target.name)

@@ -45,15 +45,27 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
+class Slope(NamedTuple):
+    """A slope and its standard error; NaN where it cannot be known."""
+
+    value: float
+    error: float
+
+
+def slope(points: Sequence[tuple[float, float]]) -> Slope:
     """Return the least-squares slope of y over x; NaN where x does not vary.
 
     A slope does not count what is there before the first instance, and what they share only once.
+    Its error is known from three points on.
     """
     count = len(points)
     mean_x = sum(x for x, _ in points) / count if count else math.nan
     mean_y = sum(y for _, y in points) / count if count else math.nan
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     if not spread:
-        return math.nan
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+        return Slope(math.nan, math.nan)
+    value = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
+    if count < 3:
+        return Slope(value, math.nan)
+    residual = sum((y - mean_y - value * (x - mean_x)) ** 2 for x, y in points)
+    return Slope(value, math.sqrt(residual / (count - 2) / spread))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from proa.compare.model import Report, Row
+from proa.compare.model import ERROR, Report, Row, Series
 from proa.compare.statistics import Summary, summarize
 
 
@@ -23,6 +23,18 @@ def summary_of(report: Report, row: str, target: str) -> Summary:
     return summarize(series.samples if series else [])
 
 
+def noise_of(series: Series) -> float:
+    """Twice a slope's standard error where the slope is not larger than that, 0 for all others."""
+    noise = 2 * summarize([error for error in series.parts.get(ERROR, []) if error == error]).p50
+    return noise if summarize(series.samples).p50 < noise else 0.0
+
+
+def known(report: Report, row: str, target: str) -> float:
+    """Median of a series; NaN where nothing was measured or all is within noise."""
+    series = report.find(row, target)
+    return math.nan if series is None or noise_of(series) else summarize(series.samples).p50
+
+
 def cell(report: Report, row: Row, target: str) -> str:
     """Median and 95th percentile of a row on a target, and how many attempts failed."""
     series = report.find(row.key, target)
@@ -31,6 +43,9 @@ def cell(report: Report, row: Row, target: str) -> str:
     if series.absent:
         return series.absent
     summary = summarize(series.samples)
+    noise = noise_of(series)
+    if noise:
+        return f"within noise (± {format_figure(noise)})"
     text = format_figure(summary.p50)
     if summary.size > 1:
         text += f" (p95 {format_figure(summary.p95)})"
@@ -41,7 +56,7 @@ def cell(report: Report, row: Row, target: str) -> str:
 
 def ratio(report: Report, row: str, target: str, base: str = "host") -> float:
     """How many times the base's median a target's is; NaN where either is missing."""
-    mine, other = summary_of(report, row, target).p50, summary_of(report, row, base).p50
+    mine, other = known(report, row, target), known(report, row, base)
     return mine / other if other else math.nan
 
 
@@ -53,7 +68,7 @@ def reading(report: Report) -> list[str]:
             continue
         start = summary_of(report, "start.whole", target).p50
         floor = summary_of(report, "start.whole", "host").p50
-        memory = summary_of(report, "memory.available", target).p50
+        memory = known(report, "memory.available", target)
         call, work = ratio(report, "cpu.syscall", target), ratio(report, "cpu.hash", target)
         parts = []
         if not math.isnan(start):
@@ -96,21 +111,25 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
     def figures(row: str, unit: str) -> dict[str, str]:
         found = {}
         for target in report.targets:
-            value = summary_of(report, row, target).p50
+            series = report.find(row, target)
+            noise = noise_of(series) if series else 0.0
+            value = known(report, row, target)
             found[target] = "—" if math.isnan(value) else f"{format_figure(value)} {unit}"
+            if noise:
+                found[target] = f"under {format_figure(noise)} {unit}"
         return found
 
-    def known(key: str) -> dict[str, str]:
+    def read(key: str) -> dict[str, str]:
         return {target: facts.get((key, target), "—") for target in report.targets}
 
     return [
-        ("Kernel", known("isolation.kernel")),
+        ("Kernel", read("isolation.kernel")),
         ("Boot time", figures("start.whole", "ms")),
         ("Memory of an instance", figures("memory.available", "MB")),
         ("System call", figures("cpu.syscall", "µs")),
         ("Computing", figures("cpu.hash", "MB/s of SHA-256")),
         ("File writing", figures("files.write", "MB/s")),
         ("Ten starts at once", figures("parallel.10", "a second")),
-        ("System call filter", known("isolation.seccomp")),
-        ("Root is root on the host", known("isolation.userns")),
+        ("System call filter", read("isolation.seccomp")),
+        ("Root is root on the host", read("isolation.userns")),
     ]

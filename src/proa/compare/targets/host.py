@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from proa.compare.targets.base import IDLE, Completed, Timed, execute, time_command
 
+_CLEAN = ("env", "-i", "PATH=/usr/bin:/bin")
+"""The environment of a container, so that a shell does not search the user's long PATH."""
+
 
 class Host:
     """Runs busybox's applets of the host. Implements :class:`Target`."""
@@ -30,11 +33,11 @@ class Host:
 
     def run(self, argv: Sequence[str]) -> Completed:
         """Run an applet."""
-        return execute(["busybox", *argv])
+        return execute([*_CLEAN, "busybox", *argv])
 
     def time_run(self, argv: Sequence[str]) -> Timed:
         """Run an applet and note when it spoke and ended."""
-        return time_command(["busybox", *argv])
+        return time_command([*_CLEAN, "busybox", *argv])
 
     def start(self) -> str:
         """Start a sleeper."""

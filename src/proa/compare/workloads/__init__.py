@@ -14,4 +14,13 @@ __all__ = ["Workload", "gather", "plan"]
 
 def plan() -> list[Workload]:
     """Return the workloads in the order in which they are measured."""
-    return [Start(), Life(), Parallel(10), Memory(), Processor(), Files()]
+    return [
+        Start(),
+        Life(),
+        Parallel(1),
+        Parallel(10),
+        Parallel(50),
+        Memory(),
+        Processor(),
+        Files(),
+    ]

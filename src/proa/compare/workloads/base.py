@@ -35,6 +35,9 @@ class Workload(Protocol):
     def seconds(self, target: Target) -> float:
         """Estimate of one turn, for the time that is left."""
 
+    def instances(self, target: Target) -> int:
+        """How many instances there are at once at most, for the memory that is announced."""
+
     def measure(self, target: Target) -> list[Sample]:
         """Take one sample of each row.
 

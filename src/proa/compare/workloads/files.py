@@ -47,6 +47,10 @@ class Files:
         """A second or two of disk."""
         return target.startup_s * 2 + 2.0
 
+    def instances(self, target: Target) -> int:  # noqa: ARG002 - the same for all
+        """One."""
+        return 1
+
     def measure(self, target: Target) -> list[Sample]:
         """Write, read, make."""
         handle = target.start()

@@ -36,6 +36,10 @@ class Start:
         """One start."""
         return target.startup_s
 
+    def instances(self, target: Target) -> int:  # noqa: ARG002 - the same for all
+        """One."""
+        return 1
+
     def measure(self, target: Target) -> list[Sample]:
         """Time one run."""
         begin, first, end, output = target.time_run(("echo", "ready"))
@@ -85,6 +89,10 @@ class Life:
         """Four commands."""
         return target.startup_s * 3
 
+    def instances(self, target: Target) -> int:  # noqa: ARG002 - the same for all
+        """One."""
+        return 1
+
     def measure(self, target: Target) -> list[Sample]:
         """Live one life."""
         times = [time.perf_counter()]
@@ -112,9 +120,9 @@ class Parallel:
         self.rows: tuple[Row, ...] = (
             Row(
                 key=f"parallel.{width}",
-                title=f"{width} starts at once",
+                title=f"{width} starts at once" if width > 1 else "One start after the other",
                 definition=f"{width} cold commands (run --rm, true) begun together, to the end of"
-                f" the last; instances a second.",
+                " the last; instances a second.",
                 unit="1/s",
                 lower_is_better=False,
             ),
@@ -127,6 +135,10 @@ class Parallel:
     def seconds(self, target: Target) -> float:
         """All of them, two at a time."""
         return target.startup_s * self._width / 2
+
+    def instances(self, target: Target) -> int:  # noqa: ARG002 - the same for all
+        """All of them."""
+        return self._width
 
     def measure(self, target: Target) -> list[Sample]:
         """Start them all."""
