@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from proa.compare import model, session
+from proa.compare import machine, model, session
 from proa.compare.model import Machine, Report
 from proa.compare.session import Options, Progress, Session
 from proa.engine.facade import Engine
@@ -34,8 +34,8 @@ class Bench:
         monkeypatch.setattr(session, "plan", lambda: self.workloads)
         monkeypatch.setattr(session, "gather", lambda _target: [])
         monkeypatch.setattr(session, "write_rootfs", write)
-        monkeypatch.setattr(session.machine, "describe", lambda *_: Machine(kernel="6.18"))
-        monkeypatch.setattr(session.machine, "available_mb", lambda: 4000)
+        monkeypatch.setattr(machine, "describe", lambda *_: Machine(kernel="6.18"))
+        monkeypatch.setattr(machine, "available_mb", lambda: 4000)
 
     def run(self, **options: Any) -> Report:
         """One session with these options."""

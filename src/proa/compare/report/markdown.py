@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proa.compare.model import Report
-from proa.compare.report.tables import cell, classic, reading
+from proa.compare.report.tables import cell, classic, failures, reading
 
 BAR = "\\|"
 """A bar that does not end a cell."""
@@ -14,6 +14,7 @@ BAR = "\\|"
 def render(report: Report) -> str:
     """Return the document."""
     titles = list(report.targets.values())
+    failed = [line.replace("\n", " ") for line in failures(report)]
     lines = ["# What isolation costs on this machine", ""]
     if not report.complete:
         lines += ["**Not finished**: these are the samples so far.", ""]
@@ -38,6 +39,7 @@ def render(report: Report) -> str:
             ),
         ),
         "",
+        *(["## What failed", "", *(f"- {line}" for line in failed), ""] if failed else []),
         "## What the rows mean",
         "",
         *(f"- **{row.title}** ({row.unit}): {row.definition}" for row in report.rows),

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from html import escape
 
 from proa.compare.model import Machine, Report, Row
 from proa.compare.report import charts
-from proa.compare.report.tables import cell, classic, reading
-
-_STYLE = """
-:root{color-scheme:light dark;--bg:#fbfaf7;--fg:#1c2328;--soft:#5d686f;--line:#dcd8cf;--card:#fff;
---t0:#8b949a;--t1:#1f7a8c;--t2:#c8553d;--t3:#3d6fb4;--t4:#7d5ba6;--t5:#6a994e;
---p0:#1f7a8c;--p1:#e0a458;--p2:#c8553d;--p3:#7d5ba6}
-@media(prefers-color-scheme:dark){:root{--bg:#14181b;--fg:#e6e4df;--soft:#9aa5ac;--line:#30383d;
---card:#1b2125;--t0:#7c868d;--t1:#4fb3c6;--t2:#e5846e;--t3:#7ba6e3;--t4:#b195d6;--t5:#96c47a;
---p0:#4fb3c6;--p1:#e9bd7f;--p2:#e5846e;--p3:#b195d6}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);
-font:16px/1.55 system-ui,sans-serif}main{max-width:860px;margin:0 auto;padding:40px 20px 80px}
-h1{font-size:30px;line-height:1.2;margin:0 0 6px}h2{font-size:20px;margin:44px 0 12px}
-h3{font-size:16px;margin:0 0 2px}p{margin:0 0 12px}.soft,figcaption{color:var(--soft);
-font-size:14px}
-ul.words{padding:0;list-style:none;margin:22px 0}ul.words li{padding:12px 16px;margin:0 0 8px;
-background:var(--card);border:1px solid var(--line);border-left:4px solid var(--t1);
-border-radius:6px}
-figure{margin:0 0 22px;padding:18px;background:var(--card);border:1px solid var(--line);
-border-radius:8px;break-inside:avoid}figcaption{margin:0 0 14px}
-svg{width:100%;height:auto;display:block}
-svg text{font:13px system-ui,sans-serif;fill:var(--fg)}svg .n{text-anchor:end}
-svg .v{fill:var(--soft)}svg .r{stroke:var(--fg);stroke-width:1.5;opacity:.75}
-svg .d{fill:var(--fg);opacity:.35}.scroll{overflow-x:auto}
-table{border-collapse:collapse;width:100%;font-size:14px}
-th,td{text-align:left;padding:7px 12px 7px 0;
-border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600}tbody th{font-weight:500}
-.note{padding:10px 14px;border:1px solid var(--t2);border-radius:6px}
-details{margin:12px 0}summary{cursor:pointer}
-@media print{:root{--bg:#fff;--card:#fff}main{padding:0;max-width:none}details{display:none}}
-"""
+from proa.compare.report.style import STYLE
+from proa.compare.report.tables import (
+    cell,
+    classic,
+    failures,
+    format_figure,
+    known,
+    ratio,
+    reading,
+)
 
 _GROUPS = (
     ("start.", "Starting"),
@@ -44,6 +26,12 @@ _GROUPS = (
     ("memory.", "Memory"),
     ("cpu.", "Computing"),
     ("files.", "Files"),
+)
+
+
+_KEY = (
+    "In the charts, bars are medians, lines go from the fastest sample to the 95th percentile, and"
+    " each dot is a sample."
 )
 
 
@@ -59,12 +47,40 @@ def render(report: Report) -> str:
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width,initial-scale=1'>"
-        f"<title>What isolation costs on this machine</title><style>{_STYLE}</style></head><body>"
+        f"<title>What isolation costs on this machine</title><style>{STYLE}</style></head><body>"
         f"<main><h1>What isolation costs on this machine</h1>{_machine(report)}{note}"
-        f"<ul class=words>{words}</ul><h2>In short</h2>{_classic(report)}{body}"
+        f"{_tiles(report)}<ul class=words>{words}</ul><h2>In short</h2>{_classic(report)}"
+        f"<p class=key style='margin-top:28px'>{_KEY}</p>{body}"
         f"<h2>What holds an instance</h2>{_facts(report)}"
-        f"<h2>All figures</h2>{_figures(report)}{_conditions(report.machine)}</main></body></html>"
+        f"<h2>All figures</h2>{_figures(report)}{_failed(report)}{_conditions(report.machine)}"
+        "</main></body></html>"
     )
+
+
+def _tiles(report: Report) -> str:
+    """The start of each target in large, and what else decides, small."""
+    tiles = []
+    for number, (name, title) in enumerate(report.targets.items()):
+        start = known(report, "start.whole", name)
+        if math.isnan(start):
+            continue
+        large = (start / 1e3, "s") if start >= 1e3 else (start, "ms")
+        lines = [
+            ("memory", known(report, "memory.available", name), " MB"),
+            ("system call", ratio(report, "cpu.syscall", name), " × host"),
+            ("SHA-256", ratio(report, "cpu.hash", name) * 100, " % of host"),
+        ]
+        pairs = "".join(
+            f"<dt>{label}</dt><dd>{format_figure(value)}{unit}</dd>"
+            for label, value, unit in lines
+            if not math.isnan(value) and (name != "host" or "host" not in unit)
+        )
+        tiles.append(
+            f'<div class=tile style="border-top-color:var(--t{number % charts.PALETTE})">'
+            f"<h3>{escape(title)}</h3><b>{format_figure(large[0])} <small>{large[1]} to start"
+            f"</small></b><dl>{pairs}</dl></div>"
+        )
+    return f"<div class=tiles>{''.join(tiles)}</div>" if tiles else ""
 
 
 def _machine(report: Report) -> str:
@@ -86,19 +102,22 @@ def _group(report: Report, prefix: str, title: str) -> str:
 
 
 def _figure(report: Report, row: Row) -> str:
-    drawn = charts.bars(report, row)
+    drawn = _both(charts.bars, report, row)
     if not drawn:
         return ""
     better = "shorter is better" if row.lower_is_better else "longer is better"
-    scale = "; logarithmic" if charts.is_logarithmic(report, row) else ""
-    stacked = charts.phases(report, row) if row.phases else ""
+    scale = ", logarithmic" if charts.is_logarithmic(report, row) else ""
+    stacked = _both(charts.phases, report, row) if row.phases else ""
     if stacked:
-        stacked = f'<figcaption style="margin-top:18px">Medians of its phases</figcaption>{stacked}'
+        stacked = f"<p class='soft sub'>Its phases, medians in {escape(row.unit)}</p>{stacked}"
     return (
-        f"<figure><h3>{escape(row.title)}</h3><figcaption>{escape(row.definition)}"
-        f" <em>Bar: median; line: fastest to p95; dots: samples; {better}{scale}.</em>"
-        f"</figcaption>{drawn}{stacked}</figure>"
+        f"<figure><span class=tag>{better}{scale}</span><h3>{escape(row.title)}</h3>"
+        f"<figcaption>{escape(row.definition)}</figcaption>{drawn}{stacked}</figure>"
     )
+
+
+def _both(draw: Callable[[Report, Row, charts.Layout], str], report: Report, row: Row) -> str:
+    return draw(report, row, charts.WIDE) + draw(report, row, charts.NARROW)
 
 
 def _classic(report: Report) -> str:
@@ -120,10 +139,21 @@ def _facts(report: Report) -> str:
 
 def _figures(report: Report) -> str:
     rows = [
-        [f"{row.title}, {row.unit}", *(cell(report, row, name) for name in report.targets)]
+        [
+            f"{row.title}, {charts.unit_of(row)}".rstrip(", "),
+            *(cell(report, row, name) for name in report.targets),
+        ]
         for row in report.rows
     ]
     return _table(["", *report.targets.values()], rows)
+
+
+def _failed(report: Report) -> str:
+    lines = failures(report)
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>What failed</h2><ul class=words>{items}</ul>"
 
 
 def _conditions(machine: Machine) -> str:

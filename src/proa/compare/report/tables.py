@@ -54,6 +54,17 @@ def cell(report: Report, row: Row, target: str) -> str:
     return text
 
 
+def failures(report: Report) -> list[str]:
+    """One line for each different failure of a row on a target, with its number."""
+    lines = []
+    for series in report.series:
+        for message in dict.fromkeys(series.failures):
+            times = series.failures.count(message)
+            title = report.targets.get(series.target, series.target)
+            lines.append(f"{series.row}, {title}, {times} times: {message}")
+    return lines
+
+
 def ratio(report: Report, row: str, target: str, base: str = "host") -> float:
     """How many times the base's median a target's is; NaN where either is missing."""
     mine, other = known(report, row, target), known(report, row, base)
