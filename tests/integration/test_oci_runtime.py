@@ -22,11 +22,11 @@ import pytest
 from proa.cli.ociruntime import documents
 from proa.oci import spec as oci
 from tests.support.engines import temporary_root
+from tests.support.ociruntime import write_launcher
 from tests.support.sandboxes import make_root
 
 pytestmark = pytest.mark.requires("root", "busybox", "seccomp")
 
-ROOT = Path(__file__).parents[2]
 Edit = Callable[[dict[str, Any]], None]
 _TIMEOUT_S = 60
 
@@ -34,13 +34,7 @@ _TIMEOUT_S = 60
 @pytest.fixture(scope="module")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The command as a file, as callers want it."""
-    path = tmp_path_factory.mktemp("bin") / "proa-runtime"
-    lines = (ROOT / "scripts" / "proa-runtime").read_text().splitlines()[1:]
-    paths = [str(ROOT / "src"), *[word for word in sys.path if word.endswith("site-packages")]]
-    head = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {paths!r}"]
-    path.write_text("\n".join([*head, *lines]) + "\n")
-    path.chmod(0o755)
-    return str(path)
+    return write_launcher(tmp_path_factory.mktemp("bin") / "proa-runtime")
 
 
 class Runtime:

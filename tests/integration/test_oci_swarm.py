@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ociruntime import write_launcher
 from tests.support.sandboxes import make_root
 
 pytestmark = [
@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-ROOT = Path(__file__).parents[2]
 IMAGE = "127.0.0.1:1/box:1"
 """On a registry that refuses at once: a node asks for an image before it takes its own."""
 
@@ -126,13 +125,7 @@ def two_nodes(runtime: str) -> Iterator[Sequence[Node]]:
 
 @pytest.fixture
 def launcher(tmp_path: Path) -> str:
-    path = tmp_path / "proa-runtime"
-    lines = (ROOT / "scripts" / "proa-runtime").read_text().splitlines()[1:]
-    paths = [str(ROOT / "src"), *[word for word in sys.path if word.endswith("site-packages")]]
-    head = [f"#!{sys.executable} -IS", "import sys", f"sys.path += {paths!r}"]
-    path.write_text("\n".join([*head, *lines]) + "\n")
-    path.chmod(0o755)
-    return str(path)
+    return write_launcher(tmp_path / "proa-runtime")
 
 
 def test_a_service_is_scheduled_scaled_and_moved(launcher: str, tmp_path: Path) -> None:

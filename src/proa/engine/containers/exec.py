@@ -11,8 +11,6 @@ import signal
 import socket
 import termios
 
-import msgspec
-
 from proa import log
 from proa.engine.compose.process import compose_exec
 from proa.engine.config import ExecConfig
@@ -25,10 +23,10 @@ from proa.engine.logs.none import NullWriter
 from proa.engine.supervisor.control import Connection
 from proa.engine.supervisor.loop import READ, Loop
 from proa.engine.supervisor.stdio import ContainerStdio
-from proa.engine.supervisor.terminal import ClientTerminal
+from proa.engine.supervisor.terminal import ClientTerminal, fit_process
 from proa.errors import Conflict, NotFound, Unavailable
 from proa.oci.isolation import Stdio
-from proa.oci.spec import Box, Process
+from proa.oci.spec import Process
 
 _ALIVE = ("running", "paused")
 
@@ -53,22 +51,12 @@ def exec_in(
         if config.detach:
             return _run_detached(peer, process)
         streams = streams or Streams()
-        code = _Session(peer, _sized(process, streams), config, streams).run()
+        if process.terminal:
+            process = fit_process(process, streams.stdin_fd)
+        code = _Session(peer, process, config, streams).run()
     if host.current is not None:
         host.current.settle()
     return code
-
-
-def _sized(process: Process, streams: Streams) -> Process:
-    """Give a terminal its size before the command can ask for it."""
-    if not process.terminal:
-        return process
-    try:
-        size = os.get_terminal_size(streams.stdin_fd)
-    except OSError:
-        return process
-    box = Box(height=size.lines, width=size.columns)
-    return msgspec.structs.replace(process, console_size=box)
 
 
 def prepare_process(
