@@ -216,6 +216,14 @@ class TestNeeds:
         assert "up to 1000 MB of memory" in bench.progress[0].text
         assert "needs 50.0 GB of memory" in Path(bench.out, "report.md").read_text()
 
+    def test_what_takes_too_long_is_left_out_and_said(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bench.workloads[0], "seconds", lambda _target: 600.0)
+        left_out = bench.run().find("start.two", "host")
+        assert left_out is not None
+        assert left_out.absent == "takes 10 min a time"
+
     def test_too_little_disk(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(session, "_DISK_MB", 10**9)
         with pytest.raises(Conflict, match="on disk"):

@@ -28,6 +28,9 @@ _WARMUP = 1
 _MOST_FAILURES = 3
 """In a row, after which a target is asked no more for a workload."""
 
+_LONGEST_TURN_S = 120.0
+"""What takes longer is left out, and the report says so."""
+
 _DISK_MB = 400
 _SPARE_MEMORY_MB = 256
 
@@ -172,9 +175,17 @@ class Session:
         return Needs(seconds, memory_mb, _DISK_MB)
 
     def _fits(self, workload: Workload, target: Target) -> bool:
-        """Whether a workload leaves the machine enough memory; judged once, at the start."""
-        needed_mb = workload.instances(target) * target.memory_mb + _SPARE_MEMORY_MB
-        return needed_mb <= self._available_mb
+        return not self._excess(workload, target)
+
+    def _excess(self, workload: Workload, target: Target) -> str:
+        """Say why a workload is too much on a target; judged by what there was at the start."""
+        needed_mb = workload.instances(target) * target.memory_mb
+        if needed_mb + _SPARE_MEMORY_MB > self._available_mb:
+            return f"needs {needed_mb / 1000:.1f} GB of memory"
+        seconds = workload.seconds(target)
+        if seconds > _LONGEST_TURN_S:
+            return f"takes {seconds / 60:.0f} min a time"
+        return ""
 
     def save(self) -> None:
         """Write the three reports.
@@ -298,9 +309,9 @@ class Session:
                 self.save()
 
     def _leave_out(self, workload: Workload, target: Target) -> None:
-        needed_mb = workload.instances(target) * target.memory_mb
+        reason = self._excess(workload, target)
         for row in workload.rows:
-            self._series(row.key, target.name).absent = f"needs {needed_mb / 1000:.1f} GB of memory"
+            self._series(row.key, target.name).absent = reason
 
     def _owed(self, workload: Workload, target: Target, repeats: int) -> int:
         series = self.report.find(workload.rows[0].key, target.name)

@@ -20,8 +20,8 @@ margin:28px 0 22px}
 .tile{background:var(--card);border:1px solid var(--line);border-top:4px solid;border-radius:8px;
 padding:14px 16px;break-inside:avoid}
 .tile h3{color:var(--soft);font-size:14px;font-weight:600}
-.tile b{display:block;font-size:30px;line-height:1.2;letter-spacing:-.02em;margin:6px 0 0}
-.tile b small{font-size:16px;font-weight:500;letter-spacing:0}
+.tile b{display:block;white-space:nowrap;font-size:30px;line-height:1.2;letter-spacing:-.02em;
+margin:6px 0 0}.tile b small{font-size:16px;font-weight:500;letter-spacing:0}
 .tile dl{margin:10px 0 0;font-size:14px;display:grid;grid-template-columns:1fr auto;gap:3px 10px}
 .tile dt{color:var(--soft)}.tile dd{margin:0;text-align:right;font-variant-numeric:tabular-nums}
 ul.words{padding:0 0 0 18px;margin:0 0 12px}ul.words li{margin:0 0 6px}
@@ -42,8 +42,8 @@ thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500;min-width:13
 .note{padding:10px 14px;border:1px solid var(--t2);border-radius:6px}
 details{margin:18px 0}summary{cursor:pointer;margin:0 0 10px}
 @media(max-width:640px){main{padding:28px 14px 60px}h1{font-size:27px}figure{padding:14px}
-.tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:12px}.tile b{font-size:24px}
-svg.wide{display:none}svg.narrow{display:block}.tag{float:none;display:block;margin:0}}
+.tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:12px}.tile b{font-size:22px}
+.tile b small{font-size:13px}svg.wide{display:none}svg.narrow{display:block}.tag{float:none;display:block;margin:0}}
 @media print{:root{--bg:#fff;--card:#fff}body{font-size:12px}main{padding:0;max-width:none}
 h2{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

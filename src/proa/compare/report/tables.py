@@ -135,7 +135,7 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
 
     return [
         ("Kernel", read("isolation.kernel")),
-        ("Boot time", figures("start.whole", "ms")),
+        ("Start", figures("start.whole", "ms")),
         ("Memory of an instance", figures("memory.available", "MB")),
         ("System call", figures("cpu.syscall", "µs")),
         ("Computing", figures("cpu.hash", "MB/s of SHA-256")),

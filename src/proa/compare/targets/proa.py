@@ -12,6 +12,8 @@ from proa.errors import ProaError
 
 _TITLES = {"process": "process isolation", "vm": "vm isolation"}
 
+_STARTUP_S = {"kvm": 1.5, "tcg": 8.0}
+
 
 class Proa(DockerLike):
     """Implements :class:`Target` on the user's own engine."""
@@ -21,7 +23,7 @@ class Proa(DockerLike):
         super().__init__(isolation, _TITLES[isolation], command_line(*roots))
         self.options = (*NETWORK, "--isolation", isolation)
         if isolation == "vm":
-            self.startup_s = 10.0
+            self.startup_s = _STARTUP_S[_accelerator(roots[0])]
             self.memory_mb = 350
         else:
             self.startup_s = 0.1
@@ -42,6 +44,18 @@ class Proa(DockerLike):
         except ProaError as error:
             return str(error)
         return ""
+
+
+def _accelerator(root: str) -> str:
+    """What is known without booting a guest; the slow one if nothing is."""
+    from proa.vm.accel import find_acceleration
+    from proa.vm.kernel import find_kernel
+
+    try:
+        found = find_acceleration(root, find_kernel(root))
+    except ProaError:
+        found = None
+    return found.accelerator if found else "tcg"
 
 
 def command_line(root: str, run: str) -> list[str]:
