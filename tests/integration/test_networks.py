@@ -328,6 +328,8 @@ def test_connect_and_disconnect_live(net):
     assert "eth1" not in net.proa.ok("exec", "aa", "ip", "addr")
     networks = json.loads(net.proa.ok("inspect", "aa"))[0]["NetworkSettings"]["Networks"]
     assert list(networks) == ["one"]
+    for words, found in (("network=two", "bb"), ("publish=80", "aa"), ("expose=81", "")):
+        assert net.proa.ok("ps", "--format", "{{.Names}}", "--filter", words) == found
     net.proa.ok("network", "create", "--ipv6", "six")
     await_true(lambda: _asleep(net), "the supervisors' sleep", 10)
     net.proa.ok("network", "connect", "six", "aa")

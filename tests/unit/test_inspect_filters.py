@@ -45,6 +45,14 @@ class StubFacts:
     def health(self, record: ContainerRecord) -> str:
         return "none"
 
+    def networks(self, record: ContainerRecord) -> set[str]:
+        return {record.config.network_mode, *(("lan", "0123456789abcdef") if record is WEB else ())}
+
+    def ports(self, record: ContainerRecord, *, published: bool) -> set[tuple[str, int]]:
+        if record is not WEB:
+            return set()
+        return {("tcp", 80)} if published else {("tcp", 80), ("tcp", 90)}
+
 
 def passes(**filters: str | list[str]) -> list[str]:
     wanted = {name: [v] if isinstance(v, str) else v for name, v in filters.items()}
@@ -80,6 +88,14 @@ def passes(**filters: str | list[str]) -> list[str]:
         ("volume", "/d", ["web-front"]),
         ("volume", "/x", []),
         ("network", "none", ["web-front"]),
+        ("network", "lan", ["web-front"]),
+        ("network", "0123456789ab", ["web-front"]),
+        ("network", "0123", []),
+        ("publish", "80", ["web-front"]),
+        ("publish", "79-81/tcp", ["web-front"]),
+        ("publish", "80/udp", []),
+        ("publish", "90", []),
+        ("expose", "90/tcp", ["web-front"]),
         ("health", "none", ["web-front", "other"]),
         ("health", "healthy", []),
         ("isolation", "process", ["web-front", "other"]),
@@ -100,6 +116,7 @@ def test_different_filters_must_all_pass() -> None:
     ("name", "value", "message"),
     [
         ("color", "red", "invalid filter 'color'"),
+        ("publish", "web", "invalid port 'web'"),
         ("status", "asleep", "invalid filter 'status=asleep': it is one of created"),
         ("exited", "three", "invalid filter 'exited=three'"),
         ("health", "fine", "invalid filter 'health=fine'"),

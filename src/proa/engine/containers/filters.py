@@ -10,15 +10,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
+from proa.engine.compose.ports import parse_exposed
 from proa.engine.model import ContainerRecord
 from proa.errors import Invalid
 
 FILTERS: Final = (
-    "ancestor", "before", "exited", "health", "id", "isolation", "label", "name", "network",
-    "since", "status", "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "isolation", "label", "name",
+    "network", "publish", "since", "status", "volume",
 )  # fmt: skip
 STATUSES: Final = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 HEALTHS: Final = ("starting", "healthy", "unhealthy", "none")
+
+_SHORT_ID = 12
 
 _Test = Callable[[ContainerRecord], bool]
 
@@ -41,6 +44,12 @@ class Facts(Protocol):
 
     def health(self, record: ContainerRecord) -> str:
         """Return ``starting``, ``healthy``, ``unhealthy`` or ``none``."""
+
+    def networks(self, record: ContainerRecord) -> set[str]:
+        """Return names and ids of the networks that a container is on, its mode included."""
+
+    def ports(self, record: ContainerRecord, *, published: bool) -> set[tuple[str, int]]:
+        """Return the ports of a container that it publishes, or exposes: protocol and number."""
 
 
 def parse_filters(words: Iterable[str]) -> dict[str, list[str]]:
@@ -113,7 +122,21 @@ def _make_test(name: str, values: Sequence[str], facts: Facts) -> _Test:
             for mount in record.config.mounts
             for value in values
         )
-    return lambda record: record.config.network_mode in values
+    if name in ("publish", "expose"):
+        return _port_test(name, values, facts)
+    return lambda record: any(
+        value in facts.networks(record) or _begins_an_id(value, facts.networks(record))
+        for value in values
+    )
+
+
+def _begins_an_id(value: str, names: set[str]) -> bool:
+    return len(value) >= _SHORT_ID and any(item.startswith(value) for item in names)
+
+
+def _port_test(name: str, values: Sequence[str], facts: Facts) -> _Test:
+    wanted = {port for value in values for port in parse_exposed(value)}
+    return lambda record: not wanted.isdisjoint(facts.ports(record, published=name == "publish"))
 
 
 def _pattern_test(name: str, values: Sequence[str]) -> _Test:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proa.engine.compose.files import host_name
+from proa.engine.compose.ports import parse_exposed
 from proa.engine.containers import recovery
 from proa.engine.containers.filters import ContainerFilter
 from proa.engine.containers.inspect import ContainerPaths, inspect_container
@@ -59,6 +60,25 @@ class StoredFacts:
     def health(self, record: ContainerRecord) -> str:
         """Return the health; containers without a health check, or that do not run, have none."""
         return record.state.health if record.state.status in ALIVE else "none"
+
+    def networks(self, record: ContainerRecord) -> set[str]:
+        """Return names and ids of the networks that a container is on, its mode included."""
+        tables = self._context.state.networks
+        ids = {item.network_id for item in tables.endpoints_of(record.id)}
+        return {record.config.network_mode, *ids, *(tables.get(item).name for item in ids)}
+
+    def ports(self, record: ContainerRecord, *, published: bool) -> set[tuple[str, int]]:
+        """Return the ports of a container that it publishes, or exposes: protocol and number."""
+        config = record.config
+        asked: set[tuple[str, int]] = {
+            (port.protocol, port.container_port) for port in config.ports
+        }
+        image = find_image(self._context, record)
+        exposed = (*config.expose, *(image.config.config.exposed_ports if image else ()))
+        found: set[tuple[str, int]] = {port for text in exposed for port in parse_exposed(text)}
+        if published:
+            return asked | found if config.publish_all else asked
+        return asked | found
 
 
 def list_containers(
