@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 
+from proa.engine.supervisor.jobcontrol import is_terminal_in_background
 from proa.engine.supervisor.loop import Loop
 from proa.engine.supervisor.streams import (
     BACKLOG_BYTES,
@@ -17,7 +18,6 @@ from proa.engine.supervisor.streams import (
     Input,
     Output,
     Sink,
-    is_terminal_in_background,
 )
 
 

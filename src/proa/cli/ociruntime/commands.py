@@ -90,6 +90,8 @@ def _run(session: Session) -> int:
         _start(session)
     except BaseException:
         lifecycle.delete(session.store, session.id, force=True)
+        sandbox.forget()
+        unmap_left()
         raise
     if signals is None:
         return 0

@@ -19,14 +19,12 @@ from typing import Literal, Protocol
 import msgspec
 
 from proa.engine.supervisor.detachkeys import DetachScanner
+from proa.engine.supervisor.jobcontrol import BACKGROUND_S, is_terminal_in_background
 from proa.engine.supervisor.loop import HANGUP, READ, WRITE, Loop, Timer
 
 StreamName = Literal["stdout", "stderr"]
 
 CHUNK_BYTES = 65536
-BACKGROUND_S = 0.2
-"""How often a terminal is looked at that its user has given to somebody else."""
-
 BACKLOG_BYTES = 1024 * 1024
 """What may wait for one slow reader before the container's writes are held back."""
 
@@ -414,19 +412,3 @@ class Input:
         else:
             self.detach()
             self._loop.remove(self._fd)
-
-
-def is_terminal_in_background(fd: int, pid: int) -> bool:
-    """Whether ``fd`` is a terminal on which process ``pid`` is not in the foreground.
-
-    The supervisor has no controlling terminal, so job control does not stop it from reading a
-    terminal that the user has given back to the shell (proc(5): fields pgrp and tpgid).
-    """
-    if not os.isatty(fd):
-        return False
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
-    except OSError:
-        return True
-    return fields[0] == b"T" or (fields[5] != b"-1" and fields[2] != fields[5])
