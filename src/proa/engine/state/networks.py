@@ -207,10 +207,14 @@ class NetworkTable:
         return [_record(row) for row in rows]
 
     def is_shared(self, container_id: str) -> bool:
-        """Whether a living container is in this one's network (``--network container:``)."""
+        """Whether a living container may be in this one's network (``--network container:``).
+
+        The text is searched, not parsed: this is asked at the end of every container. One that
+        shares something else is taken for one that shares the network.
+        """
         rows = self._database.query(
             "SELECT 1 FROM containers WHERE status IN ('running', 'paused', 'restarting') "
-            "AND json_extract(config, '$.network_mode') = ? LIMIT 1",
+            "AND instr(config, ?) LIMIT 1",
             (f"container:{container_id}",),
         )
         return bool(rows)

@@ -232,8 +232,7 @@ class ContainerNetwork:
             self._restore_timer.cancel()
             self._restore_timer = None
         if self._sandbox is not None:
-            shared = self._context.state.networks.is_shared(self._id)
-            self._sandbox.close(shared=shared)
+            self._sandbox.close(shared=self._is_shared())
             self._sandbox = None
 
     def close(self) -> None:
@@ -245,6 +244,13 @@ class ContainerNetwork:
             self._firewall = None
 
     # -- parts -------------------------------------------------------------------------------------
+
+    def _is_shared(self) -> bool:
+        try:
+            return self._context.state.networks.is_shared(self._id)
+        except ProaError:
+            # Unknown: what is deleted for nothing would have gone a moment later.
+            return True
 
     @property
     def _durable(self) -> bool:
