@@ -202,6 +202,25 @@ class TestEvents:
         assert box.ok("inspect", "-f", "{{json .State.Health}}", "ends") == "null"
         box.ok("rm", "ends")
 
+    def test_commands_inside(self, box: Proa) -> None:
+        box.ok("run", "-d", "--name", "busy", *SLEEP)
+        since = f"{time.time():.9f}"
+        assert box("exec", "busy", "sh", "-c", "exit 3").code == 3
+        words = ("events", "--since", since, "-f", "container=busy", "-f", "event=exec_create",
+                 "-f", "event=exec_start", "-f", "event=exec_die", "--format", "json")  # fmt: skip
+        found: list[dict[str, Any]] = []
+        deadline = time.monotonic() + AWAIT_S
+        while len(found) < 3 and time.monotonic() < deadline:  # told after the answer
+            text = box.ok(*words, "--until", f"{time.time():.9f}")
+            found = [json.loads(line) for line in text.splitlines()]
+        command = "sh -c exit 3"
+        assert [event["Action"] for event in found] == [
+            f"exec_create: {command}", f"exec_start: {command}", "exec_die",
+        ]  # fmt: skip
+        assert found[-1]["Actor"]["Attributes"]["exitCode"] == "3"
+        assert len({event["Actor"]["Attributes"]["execID"] for event in found}) == 1
+        box.ok("rm", "-f", "busy")
+
     def test_following(self, box: Proa) -> None:
         with box.spawn("events", "-f", "container=live", "--format", "{{.Action}}") as follower:
             assert follower.stdout is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from proa import log
@@ -69,6 +69,12 @@ class Supervised(Protocol):
         Raises:
             Conflict: it is paused.
         """
+
+    def note_exec_started(self, command: Sequence[str]) -> str:
+        """One more process runs; returns the id under which its end is told."""
+
+    def note_exec_ended(self, exec_id: str, code: int) -> None:
+        """It has ended."""
 
     def note_kill(self, number: int) -> None:
         """A user sent a signal."""
@@ -270,9 +276,11 @@ class Clients:
         finally:
             for fd in fds:
                 os.close(fd)
-        self._follow(connection, handle)
         started = wire.encode(wire.Started(id=self._id, pid=handle.pid))
         connection.answer(b"I", started, (handle.console,) if terminal else ())
+        # Nobody waits for what is told of it.
+        told = self._supervised.note_exec_started(request.process.args)
+        self._follow(connection, handle, told)
 
     def _transfer(self, connection: Connection, request: Transfer) -> None:
         access = _file_access(self._supervised.get_running())
@@ -285,12 +293,12 @@ class Clients:
         self._follow(connection, handle)
         connection.answer(b"I", wire.encode(wire.Started(id=self._id)))
 
-    def _follow(self, connection: Connection, handle: ProcessHandle) -> None:
+    def _follow(self, connection: Connection, handle: ProcessHandle, told: str = "") -> None:
         self._processes[handle] = connection
-        self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle))
+        self._loop.add(handle.pidfd, READ, self._make_exit_callback(connection, handle, told))
 
     def _make_exit_callback(
-        self, connection: Connection, handle: ProcessHandle
+        self, connection: Connection, handle: ProcessHandle, told: str
     ) -> Callable[[int], None]:
         def on_exit(_events: int) -> None:
             self._loop.remove(handle.pidfd)
@@ -298,6 +306,8 @@ class Clients:
             code = handle.wait().code
             handle.close()
             connection.answer(b"X", b"%d" % code)
+            if told:
+                self._supervised.note_exec_ended(told, code)
 
         return on_exit
 

@@ -150,6 +150,13 @@ class Journal:
         """Something happened that changes no record."""
         self._state.events.append(self._event(action, attributes), durable=False)
 
+    def tell(self, events: Sequence[tuple[str, dict[str, str]]]) -> None:
+        """Append events that matter less than what the container does: failures are passed over."""
+        try:
+            self._state.events.append(*(self._event(*event) for event in events), durable=False)
+        except ProaError:
+            return
+
     def _write(
         self, state: ContainerState, events: Sequence[EventRecord] = (), *, durable: bool = True
     ) -> None:

@@ -22,6 +22,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proa.engine import berths, volumes
@@ -313,6 +314,20 @@ class Supervisor:
         """
         if self._journal.status == "paused":
             raise Conflict(f"container {self._short_id} is paused", "unpause it before exec")
+
+    def note_exec_started(self, command: Sequence[str]) -> str:
+        """Tell of a process that was added; return the id under which its end is told."""
+        exec_id = os.urandom(32).hex()
+        words = " ".join(command)
+        self._journal.tell(
+            [(f"exec_create: {words}", {"execID": exec_id}),
+             (f"exec_start: {words}", {"execID": exec_id})]
+        )  # fmt: skip
+        return exec_id
+
+    def note_exec_ended(self, exec_id: str, code: int) -> None:
+        """Tell of the end of a process that was added."""
+        self._journal.tell([("exec_die", {"execID": exec_id, "exitCode": str(code)})])
 
     def note_kill(self, number: int) -> None:
         """Record that a user sent a signal."""
