@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 import msgspec
 
@@ -200,14 +200,14 @@ Request = (
 T = TypeVar("T")
 
 _encoder = msgspec.msgpack.Encoder()
-_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
-_hellos = msgspec.msgpack.Decoder(Hello)
-_failures = msgspec.msgpack.Decoder(Failure)
-_stats = msgspec.msgpack.Decoder(Stats)
-_file_stats = msgspec.msgpack.Decoder(FileStat)
-_process_lists = msgspec.msgpack.Decoder(ProcessList)
-_texts = msgspec.msgpack.Decoder(list[str])
-_ends = msgspec.msgpack.Decoder(ExitStatus)
+_decoders: dict[type[object], msgspec.msgpack.Decoder[object]] = {}
+"""Made when first needed: each looks into its types, which a guest's start would wait for."""
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    """What every request begins with."""
+
+    type: str
 
 
 def encode(value: object) -> bytes:
@@ -221,46 +221,53 @@ def decode_request(payload: bytes) -> Request:
     Raises:
         Corrupt: it is none of the requests.
     """
-    request: Request = _decoded(_requests, payload)
-    return request
+    wanted = _decoded(_Tag, payload).type
+    for kind in get_args(Request):
+        if kind.__struct_config__.tag == wanted:
+            request: Request = _decoded(kind, payload)
+            return request
+    raise errors.Corrupt(f"the engine asks for something unknown ({wanted[:40]!r})")
 
 
 def decode_hello(payload: bytes) -> Hello:
     """Decode the guest's first message; raises ``Corrupt``."""
-    return _decoded(_hellos, payload)
+    return _decoded(Hello, payload)
 
 
 def decode_stats(payload: bytes) -> Stats:
     """Decode a reading; raises ``Corrupt``."""
-    return _decoded(_stats, payload)
+    return _decoded(Stats, payload)
 
 
 def decode_file_stat(payload: bytes) -> FileStat:
     """Decode what is at a path; raises ``Corrupt``."""
-    return _decoded(_file_stats, payload)
+    return _decoded(FileStat, payload)
 
 
 def decode_processes(payload: bytes) -> ProcessList:
     """Decode a list of processes; raises ``Corrupt``."""
-    return _decoded(_process_lists, payload)
+    return _decoded(ProcessList, payload)
 
 
 def decode_warnings(payload: bytes) -> list[str]:
     """Decode sentences for users, cut and without control characters; raises ``Corrupt``."""
-    return [_clean(text) for text in _decoded(_texts, payload)]
+    return [_clean(text) for text in _decoded(list[str], payload)]
 
 
 def decode_exit(payload: bytes) -> ExitStatus:
     """Decode a process' end; raises ``Corrupt`` also for numbers that no exit has."""
-    end = _decoded(_ends, payload)
+    end = _decoded(ExitStatus, payload)
     if not (0 <= end.code <= 255 and 0 <= end.signal <= 64):
         raise errors.Corrupt(f"the guest reports an impossible exit code ({end.code})")
     return end
 
 
-def _decoded(decoder: msgspec.msgpack.Decoder[T], payload: bytes) -> T:
+def _decoded(kind: type[T], payload: bytes) -> T:
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
-        return decoder.decode(payload)
+        return cast("T", decoder.decode(payload))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise errors.Corrupt(f"a message of the guest cannot be read: {error}") from error
 
@@ -280,7 +287,7 @@ def failure_of(error: BaseException) -> Failure:
 
 def error_of(payload: bytes) -> errors.ProaError:
     """The error that a guest reports; what it says is shown to users: cut, without controls."""
-    failure = _decoded(_failures, payload)
+    failure = _decoded(Failure, payload)
     kind = _KINDS.get(failure.kind, errors.Internal)
     return kind(_clean(failure.message), _clean(failure.hint))
 
