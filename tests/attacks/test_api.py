@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import images
-from tests.support.engines import Proa
+from tests.support import engines, images
 from tests.support.hijack import Hijacked
 from tests.support.serving import Api, UnixConnection, serving
 
@@ -30,10 +29,12 @@ SLACK_KB = 4096
 
 
 @pytest.fixture(scope="module")
-def server(session_proa: Proa) -> Iterator[Api]:
-    images.ensure_busybox(session_proa)
-    with serving(session_proa) as api:
-        yield api
+def server() -> Iterator[Api]:
+    with engines.temporary_root() as proa:
+        images.ensure_busybox(proa)
+        with serving(proa) as api:
+            yield api
+        proa.remove_all()
 
 
 def _send(api: Api, data: bytes, timeout_s: float = 20.0) -> bytes:

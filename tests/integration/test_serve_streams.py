@@ -8,6 +8,7 @@ import select
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,21 @@ def test_a_slow_reader_gets_everything(docker: Docker):
         os.set_blocking(process.stdout.fileno(), True)
         subprocess.run(["sleep", "0.5"], check=True)
         assert len(process.stdout.read()) == 8_000_000
+
+
+def test_many_clients_at_a_time(docker: Docker):
+    docker.ok("run", "-d", "--name", "shared", "--network", "none", images.BUSYBOX, "sleep", "600")
+
+    def work(number: int) -> None:
+        words = f"words of {number}"
+        if number % 3:
+            assert docker.ok("exec", "shared", "echo", words) == words
+        else:
+            done = docker("run", "--rm", "-i", images.BUSYBOX, "cat", stdin=words.encode())
+            assert done == (0, words, "")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(36)))
 
 
 def _metric(api: Api, name: str) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 import time
@@ -29,6 +30,7 @@ from proa.server.routing import NEWEST, Router, format_version
 from proa.server.threads import Threads
 
 GRACE_S = 10.0
+_NEXT_MS = 3
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 HEADERS = (
@@ -129,12 +131,31 @@ class Server:
         try:
             while data is not None:
                 data = Exchange(connection.sock, self.service).serve(data)
+                if data is not None:
+                    # Empty lines before a request are allowed (RFC 9112, 2.2).
+                    data = data.lstrip(b"\r\n") or _await_more(connection.sock)
                 if data is not None and b"\r\n\r\n" not in data:
                     self._loop.give_back(connection, data)
                     return
         except Exception as error:  # noqa: BLE001 - a defect ends one connection, not the server
             log.warning("server.defect", error=f"{type(error).__name__}: {error}")
         self._loop.close(connection)
+
+
+def _await_more(sock: socket.socket) -> bytes | None:
+    """Wait a moment for the next request: clients send several in a row.
+
+    Returns:
+        What has arrived, perhaps nothing; None when the client hung up.
+    """
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(_NEXT_MS):
+        return b""
+    try:
+        return sock.recv(65536, socket.MSG_DONTWAIT) or None
+    except BlockingIOError:
+        return b""
 
 
 def _local_names(listeners: Sequence[Listener]) -> frozenset[str]:

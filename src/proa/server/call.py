@@ -100,11 +100,11 @@ class Query:
             return {}
         try:
             return msgspec.json.decode(value, type=dict[str, list[str]])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             pass
         try:
             older = msgspec.json.decode(value, type=dict[str, dict[str, bool]])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise bad_request("invalid filter: it is no JSON object of lists") from None
         return {name: [text for text, on in values.items() if on] for name, values in older.items()}
 
@@ -119,7 +119,7 @@ class Query:
             return default
         try:
             return msgspec.json.decode(value, type=shape)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise bad_request(f"invalid value for {name}: {error}") from None
 
 
@@ -196,7 +196,5 @@ class Call:
             )
         try:
             return msgspec.json.decode(raw, type=shape)
-        except msgspec.ValidationError as error:
-            raise bad_request(f"invalid JSON: {error}") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise bad_request(f"invalid JSON: {error}") from None

@@ -151,7 +151,8 @@ class Exchange:
     def _receive_body(self, timeout_s: float) -> bytes | None:
         if self._http.they_are_waiting_for_100_continue:
             self._send(h11.InformationalResponse(status_code=100, headers=[]))
-        while True:
+        # Asked first: behind the end of a body h11 would want bytes of the next request.
+        while self._http.their_state is h11.SEND_BODY:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
@@ -160,10 +161,9 @@ class Exchange:
                 self._http.receive_data(self._receive(timeout_s))
             elif isinstance(event, h11.Data):
                 return bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage) or event is h11.PAUSED:
-                return None
-            else:
+            elif not isinstance(event, h11.EndOfMessage):
                 raise ClientGone
+        return None
 
     def _receive(self, timeout_s: float) -> bytes:
         self._sock.settimeout(timeout_s)
