@@ -236,6 +236,18 @@ def test_many_idle_and_many_busy_connections_in_little_memory(engine: Proa):
             connection.close()
 
 
+def test_a_connection_that_waits_for_its_next_request_holds_no_thread(engine: Proa):
+    with serving(engine) as api:
+        kept = UnixConnection(api.path)
+        for _ in range(3):
+            assert _ping(kept) == b"OK"
+            deadline = time.monotonic() + 5
+            # The request that asks is in work itself.
+            while _gauge(api, "proa_server_requests_in_work") > 1:
+                assert time.monotonic() < deadline
+        kept.close()
+
+
 def test_metrics_count_what_was_done(engine: Proa):
     with serving(engine) as api:
         _create(api, "true")
