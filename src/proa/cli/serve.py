@@ -9,8 +9,10 @@ from proa import log
 from proa.cli.invocation import Invocation
 from proa.cli.kinds import LIST, STRING
 from proa.cli.parser import Command, Flag
+from proa.errors import ProaError
 
 if TYPE_CHECKING:
+    from proa.engine.facade import Engine
     from proa.server.listening import Listener
 
 HOST = Flag("host", LIST, "Address to listen on: unix:///path or tcp://address:port", short="H")
@@ -45,9 +47,19 @@ def execute(call: Invocation) -> int:
         log.enable(call.io.stderr_fd, steps=False)
     engine = call.engine
     listeners = _listen(call)
-    engine.system.recover()
+    _recover(engine)
     Server(engine, listeners).run(grace_s=grace_s)
     return 0
+
+
+def _recover(engine: Engine) -> None:
+    """Start what a reboot ended; a container that cannot start keeps nobody from being served."""
+    try:
+        restored = engine.system.recover()
+    except ProaError as error:
+        log.warning("server.recover", error=str(error))
+    else:
+        log.info("server.recovered", containers=len(restored.started))
 
 
 def _listen(call: Invocation) -> list[Listener]:
