@@ -32,6 +32,7 @@ class FakeTarget:
     """
 
     startup_s = 0.1
+    image_mb = 2.0
 
     def __init__(self, name: str, log: list[str], *, memory_mb: int = 1, reason: str = "") -> None:
         self.name = name
@@ -63,9 +64,13 @@ class FakeTarget:
         """Nothing runs."""
         raise NotImplementedError(argv)
 
-    def start(self) -> str:
+    def storage(self) -> str:
+        """Nowhere."""
+        return ""
+
+    def start(self, options: Sequence[str] = (), argv: Sequence[str] = ()) -> str:
         """Nothing runs."""
-        raise NotImplementedError
+        raise NotImplementedError(options, argv)
 
     def exec(self, handle: str, argv: Sequence[str]) -> Completed:
         """Nothing runs."""
@@ -136,7 +141,9 @@ class FakeEngine:
 
     def __init__(self, root: str) -> None:
         self.roots = (root, root)
-        self.images = SimpleNamespace(import_=self._import, save=self._save)
+        self.images = SimpleNamespace(
+            import_=self._import, save=self._save, remove=lambda _reference: None
+        )
 
     def _import(self, path: str, reference: str) -> Any:
         with open(path, "rb") as stream:

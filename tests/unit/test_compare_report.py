@@ -143,6 +143,11 @@ class TestCharts:
         assert charts.bars(report, START) == ""
         assert charts.phases(report, START) == ""
 
+    def test_a_chart_of_nothing_but_noise(self) -> None:
+        report = with_memory(-5.0, 10.0)
+        report.series = [one for one in report.series if one.target == "vm"]
+        assert "within noise" in charts.bars(report, MEMORY)
+
     def test_slopes_below_zero_do_not_break_a_chart(self) -> None:
         report = with_memory(-5.0, 10.0)
         assert "within noise" in charts.bars(report, MEMORY)

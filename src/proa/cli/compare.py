@@ -19,7 +19,7 @@ TARGETS = Flag("targets", STRING, "What to compare, of host,process,vm,docker,po
 QUICK = Flag("quick", BOOL, "Take a third of the samples")
 FULL = Flag("full", BOOL, "Take all samples (the default)")
 OUT = Flag("out", STRING, "Directory of the reports", default="proa-compare")
-ONLY = Flag("only", STRING, "Workloads, of start,life,parallel.10,memory,processor,files")
+ONLY = Flag("only", STRING, "Workloads to measure, such as start,memory,http (default all)")
 
 COMMAND = Command(
     words="compare",

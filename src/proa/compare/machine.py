@@ -63,7 +63,11 @@ def _accelerator(engine: Engine) -> str:
     except ProaError:
         kernel = None
     found = find_acceleration(engine.roots[0], kernel)
-    return f"{found.accelerator.upper()}: {found.reason}" if found else "KVM, not probed yet"
+    return (
+        f"{found.accelerator.upper()}: {found.reason}"
+        if found
+        else "KVM, if it works: no guest ran yet"
+    )
 
 
 def available_mb() -> int:

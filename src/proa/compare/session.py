@@ -18,7 +18,7 @@ from proa.compare import machine, model
 from proa.compare.image import write_rootfs
 from proa.compare.model import Report, Series
 from proa.compare.targets import ORDER, make
-from proa.compare.targets.base import IMAGE, CompareError, Target
+from proa.compare.targets.base import IMAGE, CompareError, Inapplicable, Target
 from proa.compare.workloads import Workload, gather, plan
 from proa.engine.facade import Engine
 from proa.errors import Conflict, Invalid, ProaError, from_os_error
@@ -279,6 +279,7 @@ class Session:
             image = self._engine.images.import_(rootfs, IMAGE)
             self.report.image = str(image.id)
             self._engine.images.save([IMAGE], archive)
+            self._engine.images.remove(IMAGE)  # each target loads it, and says what that takes
             for target in self._targets:
                 target.open(archive)
 
@@ -319,7 +320,9 @@ class Session:
 
     def _gave_up(self, workload: Workload, target: Target) -> bool:
         series = self.report.find(workload.rows[0].key, target.name)
-        return series is not None and not series.samples and len(series.failures) >= _MOST_FAILURES
+        if series is None or series.samples:
+            return False
+        return bool(series.absent) or len(series.failures) >= _MOST_FAILURES
 
     def _turn(self, workload: Workload, target: Target, *, kept: bool) -> None:
         total_s = self.needs().seconds or 1.0
@@ -330,6 +333,9 @@ class Session:
         failure, samples = "", []
         try:
             samples = workload.measure(target)
+        except Inapplicable as error:
+            for row in workload.rows:
+                self._series(row.key, target.name).absent = str(error)
         except (CompareError, ProaError) as error:
             failure = str(error)
         self._done_s += workload.seconds(target)

@@ -73,8 +73,9 @@ def bars(report: Report, row: Row, layout: Layout = WIDE) -> str:
     found = _find(report, row)
     if not found:
         return ""
-    top = max(one.summary.p95 for one in found if not one.noise or len(found) == 1)
-    scale = _Scale([one.summary.p50 for one in found], max(top, 1e-9), layout.room)
+    figures = [one.summary for one in found if not one.noise]
+    top = max((summary.p95 for summary in figures), default=1.0)
+    scale = _Scale([summary.p50 for summary in figures], max(top, 1e-9), layout.room)
     parts, y = [], 0.0
     for one in found:
         parts.append(layout.write_name(y, one.title))
@@ -180,7 +181,7 @@ class _Scale:
 
 def is_logarithmic(report: Report, row: Row) -> bool:
     """Whether a row's chart is."""
-    return _are_decades_apart([one.summary.p50 for one in _find(report, row)])
+    return _are_decades_apart([one.summary.p50 for one in _find(report, row) if not one.noise])
 
 
 def _are_decades_apart(medians: list[float]) -> bool:

@@ -25,7 +25,11 @@ _GROUPS = (
     ("parallel.", "Many at once"),
     ("memory.", "Memory"),
     ("cpu.", "Computing"),
-    ("files.", "Files"),
+    ("files.", "Files on the root"),
+    ("volume.", "Files on a volume"),
+    ("bind.", "Files in a directory of the host"),
+    ("disk.", "Disk"),
+    ("network.", "Network"),
 )
 
 

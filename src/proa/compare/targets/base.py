@@ -20,6 +20,10 @@ class CompareError(Exception):
     """A command of a measurement gave a wrong exit code or output, or did not end."""
 
 
+class Inapplicable(CompareError):
+    """A target has no such thing; not a failure."""
+
+
 class Completed(NamedTuple):
     """Output and exit code of a command."""
 
@@ -45,12 +49,14 @@ class Target(Protocol):
         title: for people.
         startup_s: upper estimate of one start, for what is announced.
         memory_mb: upper estimate of one idle instance.
+        image_mb: disk that the image took when it was loaded; NaN where it was not.
     """
 
     name: str
     title: str
     startup_s: float
     memory_mb: int
+    image_mb: float
 
     def absent(self) -> str:
         """Why this target cannot be measured here; empty if it can."""
@@ -64,8 +70,19 @@ class Target(Protocol):
     def time_run(self, argv: Sequence[str]) -> Timed:
         """As :meth:`run`, and when the first output came and the end."""
 
-    def start(self) -> str:
-        """Start an instance that idles; return its handle once it runs."""
+    def storage(self) -> str:
+        """Directory that holds images and instances, empty if there is none."""
+
+    def start(self, options: Sequence[str] = ..., argv: Sequence[str] = ...) -> str:
+        """Start an instance that stays; return its handle once it runs.
+
+        Args:
+            options: of ``run``; no network, if not given.
+            argv: its program; it idles, if not given.
+
+        Raises:
+            Inapplicable: the target has nothing that the options ask for.
+        """
 
     def exec(self, handle: str, argv: Sequence[str]) -> Completed:
         """Run a program in a running instance."""
@@ -74,7 +91,7 @@ class Target(Protocol):
         """Stop an instance as a user would who does not wait for it."""
 
     def remove(self, handle: str) -> None:
-        """Remove a stopped instance."""
+        """Remove a stopped instance and its anonymous volumes."""
 
     def processes(self, handle: str) -> list[int]:
         """Pids on this host that exist for one instance alone."""
@@ -124,6 +141,10 @@ def time_command(argv: Sequence[str]) -> Timed:
             code = process.wait()
             end = time.perf_counter()
             message = process.stderr.read().decode("utf-8", "replace")
+        except BaseException:
+            process.terminate()
+            process.wait(TIMEOUT_S)
+            raise
         finally:
             killer.cancel()
     output = (head + rest).decode("utf-8", "replace")
@@ -155,3 +176,31 @@ def below(pid: int) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def allocated_mb(directory: str) -> float:
+    """Disk that a tree takes, in millions of bytes; each inode once, other filesystems left out."""
+    if not directory:
+        return 0.0
+    os.sync()  # what is not written yet has no blocks
+    device = os.lstat(directory).st_dev
+    seen: set[int] = set()
+    blocks = 0
+    for path, names, files in os.walk(directory):
+        for name in (*names, *files):
+            try:
+                found = os.lstat(os.path.join(path, name))
+            except FileNotFoundError:
+                continue
+            if found.st_dev == device and found.st_ino not in seen:
+                seen.add(found.st_ino)
+                blocks += found.st_blocks
+        names[:] = [name for name in names if _is_on(device, os.path.join(path, name))]
+    return blocks * 512 / 1e6
+
+
+def _is_on(device: int, path: str) -> bool:
+    try:
+        return os.lstat(path).st_dev == device
+    except FileNotFoundError:
+        return False

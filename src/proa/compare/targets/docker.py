@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 
@@ -12,13 +13,17 @@ from proa.compare.targets.base import (
     CompareError,
     Completed,
     Timed,
+    allocated_mb,
     below,
     execute,
     expect,
     time_command,
 )
 
-NETWORK = ("--network", "none")
+LABEL = "proa.compare"
+"""What all instances carry, so that those of an interrupted turn are found."""
+
+NO_NETWORK = ("--network", "none")
 """What a network costs is measured apart."""
 
 
@@ -39,8 +44,8 @@ class DockerLike:
         self.name = name
         self.title = title
         self.argv = list(argv) or [name]
-        self.options: tuple[str, ...] = NETWORK
-        self._handles: set[str] = set()
+        self.options: tuple[str, ...] = ("--label", LABEL)
+        self.image_mb = math.nan
         self._is_open = False
 
     def absent(self) -> str:
@@ -55,23 +60,28 @@ class DockerLike:
 
     def open(self, archive: str) -> None:
         """Load the image."""
-        expect(execute([*self.argv, "load", "-i", archive]))
         self._is_open = True
+        before_mb = allocated_mb(self.storage())
+        expect(execute([*self.argv, "load", "-i", archive]))
+        self.image_mb = allocated_mb(self.storage()) - before_mb
+
+    def storage(self) -> str:
+        """As the engine says."""
+        field = "{{.Store.GraphRoot}}" if self.name == "podman" else "{{.DockerRootDir}}"
+        return expect(execute([*self.argv, "info", "--format", field])).output.strip()
 
     def run(self, argv: Sequence[str]) -> Completed:
         """``run --rm``."""
-        return execute([*self.argv, "run", "--rm", *self.options, IMAGE, *argv])
+        return execute([*self.argv, "run", "--rm", *NO_NETWORK, *self.options, IMAGE, *argv])
 
     def time_run(self, argv: Sequence[str]) -> Timed:
         """``run --rm``, with the moments of its first output and its end."""
-        return time_command([*self.argv, "run", "--rm", *self.options, IMAGE, *argv])
+        return time_command([*self.argv, "run", "--rm", *NO_NETWORK, *self.options, IMAGE, *argv])
 
-    def start(self) -> str:
+    def start(self, options: Sequence[str] = NO_NETWORK, argv: Sequence[str] = IDLE) -> str:
         """``run -d``."""
-        done = expect(execute([*self.argv, "run", "-d", *self.options, IMAGE, *IDLE]))
-        handle = done.output.strip()
-        self._handles.add(handle)
-        return handle
+        done = expect(execute([*self.argv, "run", "-d", *options, *self.options, IMAGE, *argv]))
+        return done.output.strip()
 
     def exec(self, handle: str, argv: Sequence[str]) -> Completed:
         """``exec``."""
@@ -83,9 +93,8 @@ class DockerLike:
         expect(execute([*self.argv, "wait", handle]))
 
     def remove(self, handle: str) -> None:
-        """``rm``."""
-        expect(execute([*self.argv, "rm", handle]))
-        self._handles.discard(handle)
+        """``rm -v``."""
+        expect(execute([*self.argv, "rm", "-v", handle]))
 
     def processes(self, handle: str) -> list[int]:
         """The instance's init, all below it, and what watches it alone."""
@@ -106,7 +115,7 @@ class DockerLike:
         if not self._is_open:
             return
         self._is_open = False
-        for handle in list(self._handles):
-            execute([*self.argv, "rm", "-f", handle])
-        self._handles.clear()
+        found = execute([*self.argv, "ps", "-aq", "--filter", f"label={LABEL}"]).output.split()
+        if found:
+            execute([*self.argv, "rm", "-f", *found])
         execute([*self.argv, "rmi", IMAGE])

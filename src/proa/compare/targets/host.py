@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
 
-from proa.compare.targets.base import IDLE, Completed, Timed, execute, time_command
+from proa.compare.targets.base import (
+    IDLE,
+    Completed,
+    Inapplicable,
+    Timed,
+    execute,
+    time_command,
+)
 
 _CLEAN = ("env", "-i", "PATH=/usr/bin:/bin")
 """The environment of a container, so that a shell does not search the user's long PATH."""
@@ -20,6 +28,7 @@ class Host:
     title = "bare host"
     startup_s = 0.05
     memory_mb = 1
+    image_mb = math.nan
 
     def __init__(self) -> None:
         self._idle: dict[str, subprocess.Popen[bytes]] = {}
@@ -39,9 +48,19 @@ class Host:
         """Run an applet and note when it spoke and ended."""
         return time_command([*_CLEAN, "busybox", *argv])
 
-    def start(self) -> str:
-        """Start a sleeper."""
-        process = subprocess.Popen(["busybox", *IDLE], stdin=subprocess.DEVNULL)
+    def storage(self) -> str:
+        """None: a process takes no disk."""
+        return ""
+
+    def start(self, options: Sequence[str] = (), argv: Sequence[str] = IDLE) -> str:
+        """Start a process.
+
+        Raises:
+            Inapplicable: it should have volumes.
+        """
+        if "-v" in options:
+            raise Inapplicable("has no volumes")
+        process = subprocess.Popen(["busybox", *argv], stdin=subprocess.DEVNULL)
         self._idle[str(process.pid)] = process
         return str(process.pid)
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from proa.compare.targets.docker import NETWORK, DockerLike
+from proa.compare.targets.docker import LABEL, DockerLike
 from proa.engine.facade import Engine
 from proa.errors import ProaError
 
@@ -21,7 +21,7 @@ class Proa(DockerLike):
     def __init__(self, engine: Engine, roots: tuple[str, str], isolation: str) -> None:
         """Choose the isolation."""
         super().__init__(isolation, _TITLES[isolation], command_line(*roots))
-        self.options = (*NETWORK, "--isolation", isolation)
+        self.options = ("--label", LABEL, "--isolation", isolation)
         if isolation == "vm":
             self.startup_s = _STARTUP_S[_accelerator(roots[0])]
             self.memory_mb = 350
@@ -29,6 +29,10 @@ class Proa(DockerLike):
             self.startup_s = 0.1
             self.memory_mb = 2
         self._engine = engine
+
+    def storage(self) -> str:
+        """The state root."""
+        return self._engine.roots[0]
 
     def absent(self) -> str:
         """Say whether virtual machines cannot be had."""

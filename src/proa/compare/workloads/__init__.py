@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from proa.compare.workloads.base import Workload
+from proa.compare.workloads.disk import Disk
 from proa.compare.workloads.files import Files
+from proa.compare.workloads.http import Http
 from proa.compare.workloads.isolation import gather
 from proa.compare.workloads.life import Life, Parallel, Start
 from proa.compare.workloads.memory import Memory
@@ -22,5 +24,9 @@ def plan() -> list[Workload]:
         Parallel(50),
         Memory(),
         Processor(),
-        Files(),
+        Files("files", "root"),
+        Files("volume", "volume", ("-v", "/data")),
+        Files("bind", "directory of the host", ("-v", "{}:/data")),
+        Disk(),
+        Http(),
     ]

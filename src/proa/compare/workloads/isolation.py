@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from proa.compare.model import Fact
@@ -48,6 +49,11 @@ def gather(target: Target) -> list[Fact]:
             "no" if words.get("NoNewPrivs", "").strip() == "1" else "yes",
         ),
         fact("userns", "Root is root on the host", "no" if userns or own else "yes"),
+        *(
+            []
+            if math.isnan(target.image_mb)
+            else [fact("image", "Disk of the image", f"{target.image_mb:.2f} MB")]
+        ),
         fact("devices", "Entries in /dev", words.get("devices", "?")),
         fact("processes", "Processes that it sees", words.get("processes", "?")),
     ]  # fmt: skip

@@ -152,10 +152,13 @@ class Parallel:
 
         threads = [threading.Thread(target=work) for _ in range(self._width)]
         begin = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.start()
+        finally:
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
         spent_s = time.perf_counter() - begin
         if failures:
             raise CompareError(f"{len(failures)} of {self._width} failed: {failures[0]}")
