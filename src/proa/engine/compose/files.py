@@ -108,7 +108,7 @@ def _write(directory: str, contents: dict[str, bytes], container_id: str) -> Non
                 os.close(fd)
     except OSError as error:
         raise from_os_error(
-            error, f"cannot write the files of container {container_id[:12]}"
+            error, f"cannot write the files of container {container_id[:12]} in {directory}"
         ) from error
 
 
