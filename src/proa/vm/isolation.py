@@ -46,7 +46,9 @@ OnNetwork = Callable[[int], None]
 RESOLVER_ADDRESS = "127.0.0.11"
 """Where the engine's resolver is in every container."""
 
-BOOT_TIMEOUT_S = 60.0
+BOOT_TIMEOUT_S = 120.0
+"""Emulated on an overloaded host, a guest was seen to take half a minute."""
+
 _ENTROPY_BYTES = 64
 _FALLBACK_UID = 0x7FFF0000
 """QEMU's identity for containers without a range of user ids of their own."""

@@ -6,6 +6,7 @@ that thread and never more than a message or a window of a stream is kept of it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from proa.oci.isolation import ExitStatus
 
 ANSWER_TIMEOUT_S = 2.0
-"""An agent that says nothing for so long hangs."""
+"""An agent that says nothing for so long hangs, on a host that starts guests in reasonable time."""
+
+_OVERLOAD_SHARE = 0.5
+"""Of the time that the guest took to start: on an overloaded host everything takes longer."""
 
 SLOW_TIMEOUT_S = 60.0
 """For what runs programs in the guest: emulated on a busy host, that takes seconds."""
@@ -89,7 +93,7 @@ class AgentClient:
         self._pending: dict[int, Pending] = {}
         self._last_request = 0
         self._lost: ProaError | None = None
-        self._closing = False
+        self._patience_s = ANSWER_TIMEOUT_S
         self._processes: dict[int, Followed] = {}
         self.mux = Mux(peer.fileno(), protocol.FROM_GUEST, self._on_frame)
         self._thread = threading.Thread(target=self._run, name="proa-vm-channel", daemon=True)
@@ -105,7 +109,10 @@ class AgentClient:
             TimedOut: it is not ready in time.
             Corrupt: it speaks another version.
         """
+        begin_s = time.monotonic()
         payload = self._await(self._hello, timeout_s, "to start")
+        took_s = time.monotonic() - begin_s
+        self._patience_s = max(ANSWER_TIMEOUT_S, took_s * _OVERLOAD_SHARE)
         hello = messages.decode_hello(payload)
         if hello.version != protocol.VERSION:
             raise Corrupt(f"the guest of {self._subject} speaks version {hello.version}")
@@ -169,7 +176,7 @@ class AgentClient:
     ) -> bytes:
         """Wait for the answer to what was posted; errors as :meth:`request`."""
         if timeout_s is None:
-            timeout_s = SLOW_TIMEOUT_S if isinstance(message, _SLOW) else ANSWER_TIMEOUT_S
+            timeout_s = SLOW_TIMEOUT_S if isinstance(message, _SLOW) else self._patience_s
         return self._await(pending, timeout_s, "to answer")
 
     def _forget(self, process: Followed) -> None:
@@ -185,7 +192,6 @@ class AgentClient:
         """End the channel and the thread. Idempotent."""
         import socket
 
-        self._closing = True
         try:
             self._peer.shutdown(socket.SHUT_RDWR)
         except OSError:
@@ -204,7 +210,7 @@ class AgentClient:
     def _await(self, pending: Pending, timeout_s: float, doing: str) -> bytes:
         if not pending.done.wait(timeout_s):
             raise TimedOut(
-                f"the guest of {self._subject} takes more than {timeout_s:g} s {doing}",
+                f"the guest of {self._subject} takes more than {timeout_s:.2g} s {doing}",
                 "its agent hangs, or the host is overloaded; stop the container to be rid of it",
             )
         if pending.error is not None:
