@@ -35,7 +35,9 @@ _MODES: Final = {
 }
 
 
-def read_container(body: dict[str, Any], platform: str = "") -> ContainerConfig:
+def read_container(  # long: one line for each field
+    body: dict[str, Any], platform: str = ""
+) -> ContainerConfig:
     """Return what a client asks for.
 
     Args:
