@@ -25,10 +25,11 @@ CLASSES = {
     "Volumes": "proa/engine/volumes.py",
     "Events": "proa/engine/events.py",
     "Vms": "proa/engine/vms/api.py",
+    "HybridMachine": "proa/engine/vms/machine.py",
     "System": "proa/engine/system.py",
     "Engine": "proa/engine/facade.py",
 }
-LEFT_OUT = {"begin", "open_attachment", "open_exec"}
+LEFT_OUT = {"begin", "open_attachment", "open_exec", "open_console"}
 """Handles on descriptors: for programs with a loop of their own."""
 
 DATA = {"Container"}

@@ -46,7 +46,9 @@ LOG_LEVEL = Flag(
 )
 VERSION = Flag("version", BOOL, "Print version information and quit", short="v")
 _NO_DAEMON = "Proa needs no daemon; '--root' chooses the state to work on"
+MACHINE = Flag("machine", BOOL, "Run the command in the machine of 'proa machine'")
 GLOBAL_FLAGS = (
+    MACHINE,
     ROOT,
     RUN_ROOT,
     DEBUG,
@@ -116,6 +118,8 @@ def _dispatch(argv: Sequence[str], io: IO, open_engine: OpenEngine) -> int:
         return _show_usage_error(error, io, "proa", None)
     if found.is_noun:
         return _show_help([found.words], io)
+    if options[MACHINE]:
+        found = registry.find(("machine", "ssh", "--", _quoted("proa", *words)))
     debug = options[DEBUG] or options[LOG_LEVEL] == "debug"
     root = _directory(options[ROOT] or io.env.get("PROA_ROOT", ""), io)
     run_root = _directory(options[RUN_ROOT] or io.env.get("PROA_RUN", ""), io)
@@ -126,6 +130,12 @@ def _dispatch(argv: Sequence[str], io: IO, open_engine: OpenEngine) -> int:
         return _execute(found, io, lambda: open_engine(root, run_root), debug=True)
     finally:
         log.disable()
+
+
+def _quoted(*words: str) -> str:
+    import shlex
+
+    return shlex.join(words)
 
 
 def _directory(name: str, io: IO) -> str:

@@ -180,7 +180,6 @@ NOT_HERE = {
     "desktop": _DESKTOP,
     "extension": _DESKTOP,
     "init": "write the Dockerfile by hand, or begin with 'proa image bootstrap'",
-    "machine": "containers run on this machine; 'proa vm' makes virtual ones",
     "model": _DESKTOP,
     "node": _CLUSTER,
     "offload": _DESKTOP,

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from proa.engine.system import Architectures, EmulatorList, System
     from proa.engine.vmmodel import VmConfig, VmRecord
     from proa.engine.vms.api import KernelList, Names, VmList, Vms
+    from proa.engine.vms.machine import HybridMachine, MachineStatus
     from proa.engine.volumes import VolumeList, Volumes
     from proa.image.model import ArchiveFormat, Image, Progress
     from proa.image.push import PushCompression
@@ -986,10 +987,6 @@ class AsyncVms:
         """Return everything about a machine."""
         return await call(self._it.inspect, reference)
 
-    async def open_console(self, reference: str) -> socket.socket:
-        """Connect to a running machine's console: what it says and hears, beginning with the last 64 KiB that it said. The caller closes it."""
-        return await call(self._it.open_console, reference)
-
     async def attach_console(
         self, reference: str, *, stdin_fd: int = 0, stdout_fd: int = 1, detach_keys: str = ""
     ) -> bool:
@@ -1056,6 +1053,42 @@ class AsyncVms:
         await call(self._it.remove_kernel, release)
 
 
+class AsyncHybridMachine:
+    """Verbs on the one machine of an engine."""
+
+    def __init__(self, synchronous: HybridMachine) -> None:
+        self._it = synchronous
+
+    async def start(
+        self,
+        *,
+        memory_bytes: int = 2 << 30,
+        vcpus: int = 2,
+        ports: Sequence[PortConfig] = (),
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> str:
+        """Start the machine, made if it is not there; return a warning or nothing."""
+        return await call(
+            self._it.start, memory_bytes=memory_bytes, vcpus=vcpus, ports=ports, progress=progress
+        )
+
+    async def stop(self) -> None:
+        """Shut the machine down; its containers end, what they wrote stays."""
+        await call(self._it.stop)
+
+    async def remove(self, *, force: bool = False) -> None:
+        """Remove the machine with everything in it; the disk that it was made of stays."""
+        await call(self._it.remove, force=force)
+
+    async def status(self) -> MachineStatus:
+        """How it is."""
+        return await call(self._it.status)
+
+    async def ssh_command(self, line: str = "", *, terminal: bool = False) -> list[str]:
+        """Arguments that run a line of shell in the machine; empty: a shell."""
+        return await call(self._it.ssh_command, line, terminal=terminal)
+
+
 class AsyncSystem:
     """Facts about one engine."""
 
@@ -1114,6 +1147,7 @@ class AsyncEngine:
         self.events = AsyncEvents(self._it.events)
         self.networks = AsyncNetworks(self._it.networks)
         self.vms = AsyncVms(self._it.vms)
+        self.machine = AsyncHybridMachine(self._it.machine)
         self.system = AsyncSystem(self._it.system)
 
     @property

@@ -26,6 +26,7 @@ from proa.engine.networks import Networks
 from proa.engine.registries import Registries
 from proa.engine.system import System
 from proa.engine.vms.api import Vms
+from proa.engine.vms.machine import HybridMachine
 from proa.engine.volumes import Volumes
 from proa.units import parse_cpus, parse_size
 
@@ -60,6 +61,7 @@ class Engine:
         volumes: create, look at, remove volumes.
         events: what happened, and what happens.
         networks: create, remove, look at networks; connect containers to them.
+        machine: a light Linux machine with an engine of its own inside.
         vms: create, start, stop full virtual machines; install kernels for guests.
         system: about the engine and the machine.
     """
@@ -79,6 +81,7 @@ class Engine:
         self.events = Events(self._context)
         self.networks = Networks(self._context)
         self.vms = Vms(self._context)
+        self.machine = HybridMachine(self._context, self.vms)
         self.system = System(self._context)
 
     @property

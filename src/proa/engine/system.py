@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from proa import __version__
 from proa.cgroups.hierarchy import load_hierarchy
 from proa.engine.context import Context
+from proa.errors import ProaError
 from proa.oci.platform import host_platform
 from proa.runtime.security import userns
 
@@ -140,10 +141,30 @@ class System:
             "RunDirectory": self._context.layout.run,
             "Name": uname.nodename,
             "ServerVersion": __version__,
-            "Isolation": ["process"],
+            "Isolation": ["process", "vm"],
+            "VirtualMachines": _virtual_machines(self._context.layout.root),
             "SecurityOptions": _security_options(reason),
             "Warnings": _warnings(reason),
         }
+
+
+def _virtual_machines(root: str) -> dict[str, str]:
+    """What virtual machines run on, as far as it is known without booting one."""
+    from proa.vm.accel import find_acceleration
+    from proa.vm.kernel import find_kernel
+
+    try:
+        kernel = find_kernel(root)
+        found = find_acceleration(root, kernel)
+    except ProaError as error:
+        return {"Accelerator": "none", "Reason": str(error)}
+    facts = {"Kernel": kernel.release if kernel is not None else "none installed"}
+    if found is None:
+        return facts | {
+            "Accelerator": "unknown",
+            "Reason": "KVM is probed by the first machine that starts",
+        }
+    return facts | {"Accelerator": found.accelerator, "Reason": found.reason}
 
 
 def _operating_system() -> str:

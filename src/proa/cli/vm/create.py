@@ -19,18 +19,18 @@ DISK = Flag("disk", LIST, "Image to make a copy-on-write disk of (qcow2 or raw);
 DISK_SIZE = Flag("disk-size", BYTES, "Size of the first disk; without --disk an empty one")
 DISK_FORMAT = Flag("disk-format", STRING, "Format of the images: qcow2 or raw (default: look)")
 CDROM = Flag("cdrom", STRING, "ISO image to boot from when no disk boots")
-FIRMWARE = Flag("firmware", STRING, "bios or uefi", default="bios")
+FIRMWARE = Flag("firmware", STRING, "Firmware: bios or uefi", default="bios")
 KERNEL = Flag("kernel", STRING, "Boot this Linux kernel instead of the disk")
 INITRD = Flag("initrd", STRING, "Initial RAM disk of the kernel")
 APPEND = Flag("append", STRING, "Parameters of the kernel")
 CPUS = Flag("cpus", UNSIGNED, "Number of CPUs", default=1)
 CPU = Flag("cpu", STRING, "Model of the CPU (QEMU's words)")
 MEMORY = Flag("memory", BYTES, "Memory (default 1 GiB)", short="m")
-NETWORK = Flag("network", STRING, "user (behind NAT, with DHCP) or none", default="user")
+NETWORK = Flag("network", STRING, "Network: user (behind NAT, with DHCP) or none", default="user")
 PUBLISH = Flag(
     "publish", repeated("list", read_publish), "Lead a TCP port of the host into the machine", "p"
 )
-ACCEL = Flag("vm-accel", STRING, "auto, kvm or tcg", default="auto")
+ACCEL = Flag("vm-accel", STRING, "Accelerator: auto, kvm or tcg", default="auto")
 DISPLAY = Flag("display", BOOL, "Give it a graphics adapter and a keyboard")
 LABEL = Flag("label", repeated("list", values.read_label), "Set metadata for a machine")
 

@@ -179,8 +179,9 @@ class Vms:
         }
 
     def open_console(self, reference: str) -> socket.socket:
-        """Connect to a running machine's console: what it says and hears, beginning with the last
-        64 KiB that it said. The caller closes it.
+        """Connect to a running machine's console; the caller closes the socket.
+
+        It begins with the last 64 KiB that the machine said.
 
         Raises:
             Conflict: the machine does not run.

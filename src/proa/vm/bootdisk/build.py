@@ -30,7 +30,12 @@ _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static")
 _MODULES = (
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_scsi", "ahci", "nvme", "sd_mod", "ext4",
     "virtio_net", "virtio_rng", "virtio_balloon", "button", "evdev", "autofs4", "overlay", "fuse",
-    "vfat", "e1000",
+    "vfat", "e1000", "loop", "binfmt_misc",
+    # For an engine inside: nothing there can look modules up (there is no modules.dep).
+    "nf_tables", "nft_chain_nat", "nft_masq", "nft_redir", "nft_ct", "nft_nat", "nft_log",
+    "nft_limit", "nft_reject_inet", "nft_fib_inet", "nft_numgen", "nft_hash", "nfnetlink_log",
+    "nf_conntrack_netlink", "bridge", "veth", "tun", "macvlan", "ipvlan", "sch_tbf",
+    "sch_ingress", "act_police", "cls_matchall", "cls_u32",
 )  # fmt: skip
 _COPIED_BYTES = 1 << 20
 

@@ -1,0 +1,1 @@
+"""``proa machine``: a light Linux machine with the whole engine inside."""
