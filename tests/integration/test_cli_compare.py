@@ -32,6 +32,7 @@ def test_host_and_process(fresh_proa: Proa, tmp_path: Path) -> None:
         assert len(start["samples"]) == 10
         for whole, *parts in zip(start["samples"], *start["parts"].values(), strict=True):
             assert 0 < sum(parts) == pytest.approx(whole, abs=1e-3)
+        assert (min(start["parts"]["to created"]) > 0) == (target == "process")
         for row in ("cpu.syscall", "cpu.process", "cpu.memory", "cpu.hash"):
             assert len(series[row, target]["samples"]) == 3
             assert min(series[row, target]["samples"]) > 0

@@ -16,7 +16,7 @@ import msgspec
 
 from proa.compare import machine, model
 from proa.compare.image import write_rootfs
-from proa.compare.model import Report, Series
+from proa.compare.model import Report, Row, Series
 from proa.compare.targets import ORDER, make
 from proa.compare.targets.base import IMAGE, CompareError, Inapplicable, Target
 from proa.compare.workloads import Workload, gather, plan
@@ -251,6 +251,7 @@ class Session:
                     "use another --out, or the same options to go on",
                 )
             self.report = earlier
+            self.report.rows = self._rows()  # a newer version may measure more
             self._notify(Progress("going on where an earlier comparison was interrupted"))
             return
         self.report = Report(
@@ -258,8 +259,11 @@ class Session:
             options=plan_now,
             machine=machine.describe(self._engine, self._engine.roots[0]),
             targets={target.name: target.title for target in self._targets},
-            rows=[row for workload in self._workloads for row in workload.rows],
+            rows=self._rows(),
         )
+
+    def _rows(self) -> list[Row]:
+        return [row for workload in self._workloads for row in workload.rows]
 
     def _check(self, needs: Needs) -> None:
         space = os.statvfs(self._options.out)

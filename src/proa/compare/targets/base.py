@@ -6,7 +6,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 IMAGE = "proa-compare:latest"
@@ -33,12 +34,17 @@ class Completed(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """Moments of a command (``time.perf_counter``), and its output."""
+    """Moments of a command (``time.perf_counter``), and its output.
+
+    Attributes:
+        events: seconds from its begin to what the engine says happened (``create``, ``start``).
+    """
 
     begin: float
     first: float
     end: float
     output: str
+    events: Mapping[str, float] = MappingProxyType({})
 
 
 class Target(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Sequence
 
 from proa.compare.targets.base import (
@@ -75,8 +76,30 @@ class DockerLike:
         return execute([*self.argv, "run", "--rm", *NO_NETWORK, *self.options, IMAGE, *argv])
 
     def time_run(self, argv: Sequence[str]) -> Timed:
-        """``run --rm``, with the moments of its first output and its end."""
-        return time_command([*self.argv, "run", "--rm", *NO_NETWORK, *self.options, IMAGE, *argv])
+        """``run --rm``, with the moments of its first output, its end and the engine's events."""
+        begin_ns = time.time_ns()
+        words = [*self.argv, "run", "--rm", *NO_NETWORK, *self.options, IMAGE, *argv]
+        timed = time_command(words)
+        return timed._replace(events=self._events(begin_ns, time.time_ns()))
+
+    def _events(self, begin_ns: int, end_ns: int) -> dict[str, float]:
+        """First event of each action between two moments, in seconds after the first of them."""
+        done = execute(
+            [
+                *self.argv, "events", "--format", "{{json .}}", "--filter", f"label={LABEL}",
+                "--since", _write_time(begin_ns), "--until", _write_time(end_ns),
+            ]
+        )  # fmt: skip
+        found: dict[str, float] = {}
+        for line in done.output.splitlines() if done.code == 0 else ():
+            try:
+                event = json.loads(line)
+                action, moment_ns = event["Action"], int(event["timeNano"])
+            except (ValueError, KeyError, TypeError):
+                continue
+            if event.get("Type") == "container":
+                found.setdefault(action, (moment_ns - begin_ns) / 1e9)
+        return found
 
     def start(self, options: Sequence[str] = NO_NETWORK, argv: Sequence[str] = IDLE) -> str:
         """``run -d``."""
@@ -119,3 +142,7 @@ class DockerLike:
         if found:
             execute([*self.argv, "rm", "-f", *found])
         execute([*self.argv, "rmi", IMAGE])
+
+
+def _write_time(moment_ns: int) -> str:
+    return f"{moment_ns // 10**9}.{moment_ns % 10**9:09d}"
