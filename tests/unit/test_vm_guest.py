@@ -163,7 +163,7 @@ class TestPlan:
     def test_the_guest_has_no_user_namespace_and_its_own_network(self) -> None:
         spec = plan_guest(sandbox()).spec
         kinds = {item.type for item in spec.linux.namespaces}
-        assert kinds == {"mount", "pid", "ipc", "uts", "cgroup", "time"}
+        assert kinds == {"mount", "pid", "ipc", "uts", "cgroup"}
         assert (spec.linux.uid_mappings, spec.linux.gid_mappings) == ((), ())
 
     @pytest.mark.parametrize("kind", ["pid", "ipc", "uts", "network"])

@@ -18,7 +18,7 @@ from proa.oci.resources import LinuxBlockIO, LinuxCPU, LinuxResources
 from proa.oci.spec import Linux, LinuxNamespace, Mount, Spec
 from proa.vm.agent.messages import InlineFile
 
-_GUEST_NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "time")
+_GUEST_NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup")
 _REQUIRED = ("pid", "ipc", "uts", "network")
 _MAX_INLINE_BYTES = 1024 * 1024
 _BINDS = ("bind", "rbind")
@@ -133,7 +133,13 @@ def _of_network(sysctl: str) -> bool:
 
 
 def _namespaces(linux: Linux) -> tuple[LinuxNamespace, ...]:
-    return tuple([item for item in linux.namespaces if item.type in _GUEST_NAMESPACES])
+    """No time namespace unless its clocks differ.
+
+    Before Linux 6.2 executing a program does not enter it, and a process that has not entered the
+    namespace of its children may neither vfork nor make threads (copy_namespaces, EINVAL).
+    """
+    wanted = (*_GUEST_NAMESPACES, "time") if linux.time_offsets else _GUEST_NAMESPACES
+    return tuple([item for item in linux.namespaces if item.type in wanted])
 
 
 def _translate(

@@ -28,6 +28,8 @@ PACKAGES = (
     "encodings.ascii", "encodings.latin_1",
 )  # fmt: skip
 
+_KEPT = 4
+
 MODULE_DIRECTORY = "/modules"
 ENTRY = "/init.pyc"
 
@@ -56,9 +58,21 @@ def ensure_initramfs(root: str, modules_directory: str) -> str:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         # QEMU opens it through its descriptor, as another user.
         save_file(path, data, mode=0o444, durable=False)
+        _remove_old(os.path.dirname(path))
     except OSError as error:
         raise from_os_error(error, f"cannot write {path}") from error
     return path
+
+
+def _remove_old(directory: str) -> None:
+    """Keep those of a few kernels and versions; one that is gone can be made again.
+
+    A guest that has started needs its no more.
+    """
+    found = [entry for entry in os.scandir(directory) if entry.name.endswith(".cpio")]
+    found.sort(key=lambda entry: entry.stat().st_mtime_ns, reverse=True)
+    for entry in found[_KEPT:]:
+        os.unlink(entry.path)
 
 
 def build(modules_directory: str) -> bytes:
