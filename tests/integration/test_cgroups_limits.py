@@ -189,7 +189,8 @@ def test_cpus_holds_a_hog(manager: CgroupManager, groups: list[Cgroup], cpus: fl
         used = cpus_used(group, process, 0.8)
         stats = group.stats()
         kill_and_reap(group)
-    assert used <= cpus * 1.06
+    # Periods are long for an emulated CPU's clock (tests/support/guest.py).
+    assert used <= cpus * (1.15 if os.environ.get("PROA_TEST_EMULATED") else 1.06)
     # Other programs may keep us below the quota, then nothing was throttled.
     assert stats.cpu_periods > 10
     if used > cpus * 0.95 or cpus < 1:

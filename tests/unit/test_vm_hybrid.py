@@ -74,8 +74,8 @@ def test_the_flag_machine_hands_the_words_over_as_they_are(
     null = os.open(os.devnull, os.O_RDWR)
     io = IO(stdin_fd=null, stdout_fd=null, stderr_fd=null, env={})
     words = ["run", "--rm", "busybox", "sh", "-c", "echo 'a  b' $HOME; ls | wc"]
-    assert run(["--machine", *words], io, open_engine=lambda *_: FakeEngine()) == 0  # type: ignore[arg-type,return-value]
-    assert run(["machine", "ssh", "uname -a; id"], io, open_engine=lambda *_: FakeEngine()) == 0  # type: ignore[arg-type,return-value]
+    assert run(["--machine", *words], io, open_engine=lambda *_: FakeEngine()) == 0  # type: ignore[arg-type]
+    assert run(["machine", "ssh", "uname -a; id"], io, open_engine=lambda *_: FakeEngine()) == 0  # type: ignore[arg-type]
     os.close(null)
     assert shlex.split(lines[0]) == ["proa", *words]
     assert lines[1] == "uname -a; id"

@@ -1065,7 +1065,7 @@ class AsyncHybridMachine:
         memory_bytes: int = 2 << 30,
         vcpus: int = 2,
         ports: Sequence[PortConfig] = (),
-        progress: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str], None] | None = None,
     ) -> str:
         """Start the machine, made if it is not there; return a warning or nothing."""
         return await call(

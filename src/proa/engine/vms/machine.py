@@ -66,7 +66,7 @@ class HybridMachine:
         memory_bytes: int = 2 << 30,
         vcpus: int = 2,
         ports: Sequence[PortConfig] = (),
-        progress: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str], None] | None = None,
     ) -> str:
         """Start the machine, made if it is not there; return a warning or nothing.
 
@@ -77,6 +77,7 @@ class HybridMachine:
             Unavailable: QEMU, mmdebstrap, pip or ssh is missing or failed.
             TimedOut: its engine does not answer.
         """
+        progress = progress or _say_nothing
         try:
             record = self._vms.get(NAME)
         except NotFound:
@@ -228,6 +229,10 @@ class HybridMachine:
                 os.unlink(path)
             except FileNotFoundError:
                 pass
+
+
+def _say_nothing(_: str) -> None:
+    """The progress of who does not want to hear of it."""
 
 
 def _find_free_port() -> int:
