@@ -85,7 +85,8 @@ exec switch_root /root /bin/sh /run/job
 """
 
 _JOB = """export PATH={path} HOME=/root LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 TERM=dumb
-export PROA_TEST_EMULATED=1 PROA_TEST_DIR=/var/tmp PROA_TEST_CACHE={cache} PROA_TEST_PROMISES={promises}
+export PROA_TEST_EMULATED=1 PROA_TEST_DIR=/var/tmp PROA_TEST_CACHE={cache}
+export PROA_TEST_PROMISES={promises}
 cd {directory}
 {command}
 echo "guest-exit-code: $?"
