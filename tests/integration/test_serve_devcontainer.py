@@ -9,6 +9,7 @@ for commands, put files in through it, reopen it later by the same labels.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ class ShellServer:
         assert self._process.stdout is not None
         answer = b""
         while answer.decode(errors="ignore").count("␄") < 3:
-            piece = self._process.stdout.read1()
+            piece = os.read(self._process.stdout.fileno(), 65536)
             assert piece, answer
             answer += piece
         _, output, code, _ = answer.decode().split("␄")

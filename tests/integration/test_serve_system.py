@@ -68,7 +68,7 @@ def test_nothing_of_the_published_api_is_unknown(api: Api, version: str):
             path += "?until=1"
         target, _, query = path.partition("?")
         words = dict(pair.split("=") for pair in query.split("&") if pair)
-        body = None if operation.method == "GET" else {}
+        body: dict[str, str] | None = None if operation.method == "GET" else {}
         reply = api(operation.method, target, body, query=words, version=version)
         if reply.status == 405 or b"page not found" in reply.body:
             unknown.append(f"{operation.method} {operation.path}: {reply.status}")
