@@ -37,7 +37,7 @@ def info(facts: Document, *, identity: str, now_ns: int, descriptors: int) -> Do
     controllers = facts.get("Controllers")
     document: Document = {
         "ID": identity,
-        **{key: value for key, value in facts.items() if key not in _OWN_FACTS},
+        **{key: facts[key] for key in _SHARED_FACTS if key in facts},
         "DriverStatus": [["Backing Filesystem", "overlayfs"], ["userxattr", "true"]],
         "Plugins": {
             "Volume": ["local"],
@@ -79,8 +79,13 @@ def info(facts: Document, *, identity: str, now_ns: int, descriptors: int) -> Do
     return document
 
 
-_OWN_FACTS: Final = frozenset(("Controllers", "Isolation", "RunDirectory"))
-"""What the library says beyond Docker's words, or in another type."""
+_SHARED_FACTS: Final = (
+    "Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped", "Images", "Driver",
+    "LoggingDriver", "CgroupDriver", "CgroupVersion", "KernelVersion", "OperatingSystem", "OSType",
+    "Architecture", "NCPU", "MemTotal", "DockerRootDir", "Name", "ServerVersion",
+    "SecurityOptions", "Warnings",
+)  # fmt: skip
+"""What the library says in Docker's words; it says more, in words of its own."""
 
 
 def disk_usage(found: DiskUsage, containers: list[Document], volumes: list[Document]) -> Document:
