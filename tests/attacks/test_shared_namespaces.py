@@ -29,8 +29,8 @@ def test_shared_memory_that_is_a_link_to_the_host(proa: Proa, target: str) -> No
     proa.ok(*words, "busybox", "sh", "-c", script)
     while "up" not in proa.ok("logs", "lure"):
         pass
-    words = ("run", "--rm", "--ipc", "container:lure", "--network", "none", "busybox")
-    done = proa(*words, "ls", "/dev/shm/")
+    sharing = ("run", "--rm", "--ipc", "container:lure", "--network", "none", "busybox")
+    done = proa(*sharing, "ls", "/dev/shm/")
     assert done.code == 125
     assert done.stdout == ""
     assert "/dev/shm" in done.stderr

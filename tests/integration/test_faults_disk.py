@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,7 +227,8 @@ def test_what_gives_room_back_works(
     disk.ok("tag", "busybox", "other:1")
     if not warm:
         for name in ("runs", "ends", "forced"):
-            await_true(lambda name=name: sleeps(state(disk, name)["Pid"]), "the sleep of all")
+            pid = state(disk, name)["Pid"]
+            await_true(partial(sleeps, pid), "the sleep of all")
         end_zygote(disk)
     ballast = use_up(disk)
     assert disk.ok("stop", "-t", "0", "runs") == "runs"

@@ -75,9 +75,9 @@ def test_a_web_server_a_database_and_a_cache_find_each_other(net):
     other = net.proa.ok(*asked, "--entrypoint", "", services.POSTGRES, *query, "SELECT n FROM t")
     assert other == "42"
     await_true(ready("cache", "redis-cli", "-h", "keys", "ping"), "redis' start")
-    asked = ("run", "--rm", "--network", "web", services.REDIS, "redis-cli", "-h", "cache")
-    assert net.proa.ok(*asked, "set", "a", "b") == "OK"
-    assert net.proa.ok(*asked, "get", "a") == "b"
+    command = ("run", "--rm", "--network", "web", services.REDIS, "redis-cli", "-h", "cache")
+    assert net.proa.ok(*command, "set", "a", "b") == "OK"
+    assert net.proa.ok(*command, "get", "a") == "b"
     for family in ("-4", "-6"):
         own, host = client(net, "curl", "-s", family, "http://www/").split()
         assert (host, ":" in own) == ("www", family == "-6")

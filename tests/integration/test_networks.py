@@ -660,8 +660,8 @@ def test_ports_of_a_sleeping_or_stopped_container_change(net):
     net.proa.ok("update", "--publish-rm", "8082:80", "--publish-rm", "8082:80/udp", "aa")
     net.serve("cc", "-p", "8082:80", "-p", "8082:80/udp")
     assert net.fetch(net.neighbour, f"http://{HOST}:8082/") == "cc"
-    for port in ("8080:80", "8082:80/udp"):
-        assert "is in use" in net.proa("run", "--rm", "-p", port, "busybox", "true").stderr
+    for ports in ("8080:80", "8082:80/udp"):
+        assert "is in use" in net.proa("run", "--rm", "-p", ports, "busybox", "true").stderr
     net.proa.ok("rm", "-f", "cc")
     net.proa.ok("stop", "-t", "0", "aa")
     net.proa.ok("update", "--publish-rm", "8080:80", "aa")
@@ -679,7 +679,7 @@ def test_egress_and_rates_change_while_the_container_runs(net):
 
         def reach() -> str:
             done = net.proa("exec", "aa", "timeout", "2", "nc", "-w", "1", NEIGHBOUR, "7")
-            return done.stdout.strip()
+            return str(done.stdout.strip())
 
         assert reach() == HOST
         net.proa.ok("update", "--egress", "none", "aa")
@@ -713,7 +713,7 @@ def test_a_new_policy_ends_connections_and_so_does_a_port_that_goes(net):
     def say(process) -> str:
         process.stdin.write(b"\n")
         process.stdin.flush()
-        return process.stdout.readline().decode().strip()
+        return str(process.stdout.readline().decode().strip())
 
     echo = (
         "import socket\n"

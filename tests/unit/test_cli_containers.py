@@ -129,8 +129,9 @@ class TestRun:
         words = ("run", "--detach-keys", "ctrl-a,q", "img")
         streams = proa(*words, containers__run=outcome()).call.options["streams"]
         assert streams.detach_keys == "ctrl-a,q"
-        words = ("run", "--sig-proxy=false", "img")
-        streams = proa(*words, containers__run=outcome()).call.options["streams"]
+        streams = proa("run", "--sig-proxy=false", "img", containers__run=outcome()).call.options[
+            "streams"
+        ]
         assert not streams.sig_proxy
         streams = proa("run", "img", containers__run=outcome()).call.options["streams"]
         assert (streams.sig_proxy, streams.detach_keys) == (True, "")

@@ -67,7 +67,7 @@ def test_the_file_is_where_its_entries_say() -> None:
     data = root + entries * 32
 
     def at(number: int) -> int:
-        return data + (number - 2) * cluster * sector
+        return int(data + (number - 2) * cluster * sector)
 
     def look(place: int, name: bytes) -> tuple[int, int]:
         for index in range(64):

@@ -152,6 +152,7 @@ class TestElf:
 
 def sandbox(**changes: object) -> SandboxSpec:
     spec = make_spec(make_process("true"))
+    assert spec.linux is not None
     linux = {name: changes.pop(name) for name in list(changes) if name in ("namespaces", "devices")}
     spec = msgspec.structs.replace(
         spec, linux=msgspec.structs.replace(spec.linux, **linux), **changes

@@ -813,7 +813,7 @@ class AsyncRegistries:
     async def list_platforms(
         self, ref: str, *, credentials: Credentials | None = None
     ) -> tuple[Descriptor, tuple[Platform, ...]]:
-        """Return what a name points at in its registry, and for which platforms there is an image."""
+        """Return what a name points at in its registry, and the platforms of its images."""
         return await call(self._it.list_platforms, ref, credentials=credentials)
 
     async def list_referrers(self, ref: str, artifact_type: str = "") -> tuple[Descriptor, ...]:

@@ -109,7 +109,7 @@ class Registries:
     def list_platforms(
         self, ref: str, *, credentials: Credentials | None = None
     ) -> tuple[Descriptor, tuple[Platform, ...]]:
-        """Return what a name points at in its registry, and for which platforms there is an image.
+        """Return what a name points at in its registry, and the platforms of its images.
 
         Arguments and errors as :meth:`get_manifest`.
         """

@@ -19,7 +19,9 @@ IP_RANGE = Flag("ip-range", LIST, "Allocate container ip from a sub-range")
 IPV4 = Flag("ipv4", BOOL, "Enable IPv4 address assignment", default=True)
 IPV6 = Flag("ipv6", BOOL, "Enable IPv6 address assignment")
 LABEL = Flag("label", repeated("list", values.read_label), "Set metadata on a network")
-OPT = Flag("opt", _PAIRS, "Set driver specific options (mtu=, isolate=, parent=, macvlan_mode=)", short="o")
+OPT = Flag(
+    "opt", _PAIRS, "Set driver specific options (mtu=, isolate=, parent=, macvlan_mode=)", short="o"
+)
 SUBNET = Flag("subnet", LIST, "Subnet in CIDR format that represents a network segment")
 
 COMMAND = Command(
