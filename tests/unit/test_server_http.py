@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proa.engine.model import EventRecord
 from proa.errors import ProaError
 from proa.server import errors, responses
 from proa.server.call import Query
@@ -21,6 +22,7 @@ from proa.server.http import guard
 from proa.server.metrics import Metrics
 from proa.server.routes.table import ROUTES
 from proa.server.routing import Route, Router, decode_path, split_version
+from proa.server.streams.exits import Subscription
 from proa.server.streams.pump import Pump, frame
 from proa.server.streams.websocket import accept_handshake, encode_message
 from proa.server.threads import Threads
@@ -331,3 +333,18 @@ def test_metrics_are_prometheus_text():
     assert "proa_server_connections 7" in lines
     assert 'proa_containers{state="running"} 2' in lines
     assert all(line.startswith(("#", "proa_")) for line in lines)
+
+
+def test_a_subscription_tells_late_events_only_to_who_wants_them():
+    subscription = Subscription("abc")
+
+    def event(action: str, offset_ns: int) -> EventRecord:
+        return EventRecord(sequence=1, time_ns=subscription.since_ns + offset_ns,
+                           type="container", action=action, actor_id="abc")  # fmt: skip
+
+    for late, expected in ((False, ["start"]), (True, ["die", "start"])):
+        subscription.put(event("die", -1))
+        subscription.put(event("start", 1))
+        assert [item.action for item in subscription.take(late=late)] == expected
+    assert subscription.take() == []
+    subscription.close()

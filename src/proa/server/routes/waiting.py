@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proa.engine.model import ContainerRecord
+from proa.engine.model import ContainerRecord, EventRecord
 from proa.errors import NotFound
 from proa.server import responses
 from proa.server.call import Call
@@ -58,18 +58,21 @@ class _Waiting:
         was_alive = record is not None and record.state.status in _ALIVE
         with self._call.client.watch() as stop_fd:
             while record is not None:
-                events = self._subscription.wait(stop_fd, _LOOK_AGAIN_S)
+                events = self._subscription.wait(stop_fd, _LOOK_AGAIN_S, late=True)
                 if events is None:
                     return None
-                for event in events:
+                fresh = [event for event in events if event.time_ns >= self._subscription.since_ns]
+                for event in fresh:
                     if event.action == "die":
                         self._code = int(event.attributes.get("exitCode", "0"))
                         if self._condition != "removed":
                             return self._code
                     elif event.action == "destroy":
                         return self._code
-                if events:
+                if fresh:
                     continue
+                # Nothing for a while, or something that happened before and was told after: look.
+                self._note_code(events)
                 record = self._find()
                 is_alive = record is not None and record.state.status in _ALIVE
                 if was_alive and not is_alive and record is not None:
@@ -78,6 +81,11 @@ class _Waiting:
                         return self._code
                 was_alive = was_alive or is_alive
         return self._code
+
+    def _note_code(self, events: list[EventRecord]) -> None:
+        for event in events:
+            if event.action == "die":
+                self._code = int(event.attributes.get("exitCode", "0"))
 
     def _find(self) -> ContainerRecord | None:
         try:

@@ -37,27 +37,36 @@ class Subscription:
 
     def put(self, event: EventRecord) -> None:
         """Add an event; called by the follower."""
-        if event.time_ns >= self.since_ns:
-            self._events.append(event)
-            os.eventfd_write(self._fd, 1)
+        self._events.append(event)
+        os.eventfd_write(self._fd, 1)
 
-    def take(self) -> list[EventRecord]:
-        """Return the events that have come."""
+    def take(self, *, late: bool = False) -> list[EventRecord]:
+        """Return the events that have come.
+
+        Args:
+            late: also those that happened before the subscription and were committed or told
+                after it: an event has its time before it is in the database.
+        """
         try:
             os.eventfd_read(self._fd)
         except BlockingIOError:
             return []
         found = []
         while self._events:
-            found.append(self._events.popleft())
+            event = self._events.popleft()
+            if late or event.time_ns >= self.since_ns:
+                found.append(event)
         return found
 
-    def wait(self, stop_fd: int, timeout_s: float) -> list[EventRecord] | None:
+    def wait(
+        self, stop_fd: int, timeout_s: float, *, late: bool = False
+    ) -> list[EventRecord] | None:
         """Wait for events.
 
         Args:
             stop_fd: readable when nobody wants them any more.
             timeout_s: longest wait.
+            late: as for :meth:`take`.
 
         Returns:
             What has come, nothing after the timeout; None when ``stop_fd`` is readable.
@@ -68,7 +77,7 @@ class Subscription:
         ready = dict(poll.poll(timeout_s * 1000))
         if stop_fd in ready:
             return None
-        return self.take()
+        return self.take(late=late)
 
     def close(self) -> None:
         """Give the descriptor back."""
