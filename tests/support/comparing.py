@@ -47,8 +47,9 @@ class FakeTarget:
         """As the test said."""
         return self.reason
 
-    def open(self, archive: str) -> None:
+    def open(self, archive: str, image: str = "") -> None:
         """The archive is there at that time."""
+        assert not image
         assert os.path.exists(archive)
         self.opened.append(archive)
 
@@ -68,9 +69,9 @@ class FakeTarget:
         """Nowhere."""
         return ""
 
-    def start(self, options: Sequence[str] = (), argv: Sequence[str] = ()) -> str:
+    def start(self, options: Sequence[str] = (), argv: Sequence[str] = (), image: str = "") -> str:
         """Nothing runs."""
-        raise NotImplementedError(options, argv)
+        raise NotImplementedError(options, argv, image)
 
     def exec(self, handle: str, argv: Sequence[str]) -> Completed:
         """Nothing runs."""

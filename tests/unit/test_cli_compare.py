@@ -47,9 +47,9 @@ def test_options(asked: list[Options]) -> None:
     ]  # fmt: skip
 
 
-def test_defaults(asked: list[Options]) -> None:
+def test_full_and_defaults(asked: list[Options]) -> None:
     assert proa("compare", "--full").code == 0
-    assert asked == [Options(out="/home/user/proa-compare")]
+    assert asked == [Options(full=True, out="/home/user/proa-compare")]
 
 
 def test_shows_table_reading_and_place(asked: list[Options]) -> None:
@@ -74,13 +74,6 @@ def test_progress_on_a_terminal_is_one_line(asked: list[Options]) -> None:
     assert " 25 %  start: vm isolation  (30 s left)" in ended.stderr
     assert " 50 %  start: vm isolation  (5 min left)" in ended.stderr
     assert ended.stderr.endswith("\r\x1b[K")
-
-
-def test_quick_and_full_exclude_each_other(asked: list[Options]) -> None:
-    ended = proa("compare", "--quick", "--full")
-    assert ended.code != 0
-    assert "conflicting options: --quick and --full" in ended.stderr
-    assert not asked
 
 
 @pytest.mark.parametrize("words", [("host",), ("diff",), ("diff", "a"), ("diff", "a", "b", "c")])

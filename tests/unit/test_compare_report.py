@@ -133,6 +133,13 @@ class TestCharts:
     def test_every_sample_is_a_dot(self) -> None:
         assert charts.bars(sample_report(), START).count("<circle") == 9
 
+    def test_what_was_left_out_is_said(self) -> None:
+        report = sample_report()
+        report.series = [one for one in report.series if one.target != "vm"]
+        report.series.append(Series(row="cpu.hash", target="vm", absent="takes 9 min a time"))
+        drawn = charts.bars(report, report.get_row("cpu.hash"))
+        assert "vm isolation: takes 9 min a time" in drawn
+
     def test_phases_are_stacked_and_named(self) -> None:
         drawn = charts.phases(sample_report(), START)
         assert "to first output: 9.75 ms" in drawn

@@ -31,7 +31,7 @@ class Bench:
         write: Callable[[str], Any] = lambda path: Path(path).write_bytes(b"rootfs")  # noqa: E731
         monkeypatch.setattr(session, "ORDER", tuple(self.targets))
         monkeypatch.setattr(session, "make", lambda name, *_: self.targets[name])
-        monkeypatch.setattr(session, "plan", lambda: self.workloads)
+        monkeypatch.setattr(session, "plan", lambda **_: self.workloads)
         monkeypatch.setattr(session, "gather", lambda _target: [])
         monkeypatch.setattr(session, "write_rootfs", write)
         monkeypatch.setattr(machine, "describe", lambda *_: Machine(kernel="6.18"))
@@ -74,7 +74,7 @@ def test_report_says_what_it_is_of(bench: Bench) -> None:
     assert report.image.startswith("sha256:")
     assert report.targets == {"host": "target host", "process": "target process"}
     assert report.options == {
-        "targets": ["host", "process"], "quick": True, "only": ["start"]
+        "targets": ["host", "process"], "quick": True, "full": False, "only": ["start"]
     }  # fmt: skip
     assert report.machine.kernel == "6.18"
     assert [row.key for row in report.rows] == ["start.one", "start.two"]

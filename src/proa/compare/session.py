@@ -19,7 +19,7 @@ from proa.compare.image import write_rootfs
 from proa.compare.model import Report, Row, Series
 from proa.compare.targets import ORDER, make
 from proa.compare.targets.base import IMAGE, CompareError, Inapplicable, Target
-from proa.compare.workloads import Workload, gather, plan
+from proa.compare.workloads import Workload, gather, plan, tools
 from proa.engine.facade import Engine
 from proa.errors import Conflict, Invalid, ProaError, from_os_error
 from proa.fs.atomicfile import save_file
@@ -30,6 +30,10 @@ _MOST_FAILURES = 3
 
 _LONGEST_TURN_S = 120.0
 """What takes longer is left out, and the report says so."""
+
+_FULL_DISK_MB = 2000
+_TOOLS_IMAGE_S = 120.0
+"""Downloading and unpacking the packages of the second image."""
 
 _DISK_MB = 400
 _SPARE_MEMORY_MB = 256
@@ -43,12 +47,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         targets: names; empty: all that are here.
         quick: a third of the samples.
+        full: sysbench, fio, iperf3 and redis too, in an image of Debian packages.
         out: directory of the reports, made if missing.
         only: workloads to measure, empty for all.
     """
 
     targets: tuple[str, ...] = ()
     quick: bool = False
+    full: bool = False
     out: str = "proa-compare"
     only: tuple[str, ...] = ()
 
@@ -79,6 +85,7 @@ def compare(
     targets: Sequence[str] = (),
     *,
     quick: bool = False,
+    full: bool = False,
     out: str = "proa-compare",
     root: str = "",
     run: str = "",
@@ -88,7 +95,7 @@ def compare(
     """Measure and write ``report.json``, ``report.md`` and ``report.html``; see :class:`Options`.
 
     Args:
-        targets, quick, out, only: see there.
+        targets, quick, full, out, only: see there.
         root, run: roots of the engine, empty for the user's own.
         notify: told of the progress.
 
@@ -96,7 +103,7 @@ def compare(
         Invalid: an unknown target, or none that can be measured here.
         Conflict: the machine lacks the memory or the disk; ``out`` has another comparison.
     """
-    options = Options(targets=tuple(targets), quick=quick, out=out, only=tuple(only))
+    options = Options(targets=tuple(targets), quick=quick, full=full, out=out, only=tuple(only))
     with Engine(root, run) as engine:
         return Session(engine, options, notify or _silent).run()
 
@@ -172,6 +179,8 @@ class Session:
             ),
             default=0,
         )
+        if self._options.full:
+            return Needs(seconds + _TOOLS_IMAGE_S, memory_mb, _FULL_DISK_MB)
         return Needs(seconds, memory_mb, _DISK_MB)
 
     def _fits(self, workload: Workload, target: Target) -> bool:
@@ -205,7 +214,7 @@ class Session:
             raise from_os_error(error, f"cannot write the reports into {out}") from error
 
     def _choose(self) -> None:
-        every = plan()
+        every = plan(full=self._options.full)
         for name in self._options.only:
             if name not in [workload.name for workload in every]:
                 names = ", ".join(workload.name for workload in every)
@@ -232,6 +241,7 @@ class Session:
         plan_now = {
             "targets": [target.name for target in self._targets],
             "quick": self._options.quick,
+            "full": self._options.full,
             "only": list(self._options.only),
         }
         path = f"{self._options.out}/report.json"
@@ -277,7 +287,7 @@ class Session:
     def _open(self) -> None:
         """Make the image once and give it to every target."""
         self._notify(Progress("making the image"))
-        with tempfile.TemporaryDirectory(prefix="proa-compare-") as directory:
+        with tempfile.TemporaryDirectory(prefix="proa-compare-", dir="/var/tmp") as directory:
             archive, rootfs = f"{directory}/image.tar", f"{directory}/rootfs.tar"
             write_rootfs(rootfs)
             image = self._engine.images.import_(rootfs, IMAGE)
@@ -286,6 +296,18 @@ class Session:
             self._engine.images.remove(IMAGE)  # each target loads it, and says what that takes
             for target in self._targets:
                 target.open(archive)
+            if any(workload.name == tools.Tools.name for workload in self._workloads):
+                self._open_tools(f"{directory}/tools.tar")
+
+    def _open_tools(self, archive: str) -> None:
+        self._notify(Progress("making an image of Debian packages"))
+        place = f"{archive}.engine"  # the user's own may have another image of that name
+        with Engine(f"{place}/root", f"{place}/run") as engine:
+            engine.images.bootstrap(tools.BASE, include=tools.PACKAGES)
+            engine.images.tag(tools.BASE, tools.REFERENCE)
+            engine.images.save([tools.REFERENCE], archive)
+        for target in self._targets:
+            target.open(archive, tools.REFERENCE)
 
     def _gather(self, target: Target) -> None:
         if any(fact.target == target.name for fact in self.report.facts):

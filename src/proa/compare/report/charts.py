@@ -73,6 +73,11 @@ def bars(report: Report, row: Row, layout: Layout = WIDE) -> str:
     found = _find(report, row)
     if not found:
         return ""
+    missing = [
+        f"{title}: {series.absent}"
+        for name, title in report.targets.items()
+        if (series := report.find(row.key, name)) is not None and series.absent
+    ]
     figures = [one.summary for one in found if not one.noise]
     top = max((summary.p95 for summary in figures), default=1.0)
     scale = _Scale([summary.p50 for summary in figures], max(top, 1e-9), layout.room)
@@ -82,6 +87,9 @@ def bars(report: Report, row: Row, layout: Layout = WIDE) -> str:
         y += layout.head
         parts.append(_bar(row, one, scale, layout, y))
         y += _BAR + 12
+    for words in missing:
+        parts.append(_text("v", layout.label, y + 12, words))
+        y += 28
     return _svg(layout, y - 12, parts, f"{row.title}: medians by target")
 
 

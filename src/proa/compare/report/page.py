@@ -30,6 +30,7 @@ _GROUPS = (
     ("bind.", "Files in a directory of the host"),
     ("disk.", "Disk"),
     ("network.", "Network"),
+    ("tools.", "What known benchmarks say"),
 )
 
 

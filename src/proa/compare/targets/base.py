@@ -67,8 +67,8 @@ class Target(Protocol):
     def absent(self) -> str:
         """Why this target cannot be measured here; empty if it can."""
 
-    def open(self, archive: str) -> None:
-        """Give it the image, an archive of ``docker save``; runs nothing yet."""
+    def open(self, archive: str, image: str = IMAGE) -> None:
+        """Give it an image, an archive of ``docker save``; runs nothing yet."""
 
     def run(self, argv: Sequence[str]) -> Completed:
         """Run a program in a fresh instance, as a whole cold command, to its end."""
@@ -79,12 +79,15 @@ class Target(Protocol):
     def storage(self) -> str:
         """Directory that holds images and instances, empty if there is none."""
 
-    def start(self, options: Sequence[str] = ..., argv: Sequence[str] = ...) -> str:
+    def start(
+        self, options: Sequence[str] = ..., argv: Sequence[str] = ..., image: str = ...
+    ) -> str:
         """Start an instance that stays; return its handle once it runs.
 
         Args:
             options: of ``run``; no network, if not given.
             argv: its program; it idles, if not given.
+            image: one that was given with :meth:`open`.
 
         Raises:
             Inapplicable: the target has nothing that the options ask for.

@@ -47,7 +47,7 @@ class DockerLike:
         self.argv = list(argv) or [name]
         self.options: tuple[str, ...] = ("--label", LABEL)
         self.image_mb = math.nan
-        self._is_open = False
+        self._images: list[str] = []
 
     def absent(self) -> str:
         """Say whether it is not installed or does not answer."""
@@ -59,12 +59,13 @@ class DockerLike:
             return str(error)
         return "" if done.code == 0 else (done.error.strip().splitlines() or ["no answer"])[-1]
 
-    def open(self, archive: str) -> None:
+    def open(self, archive: str, image: str = IMAGE) -> None:
         """Load the image."""
-        self._is_open = True
+        self._images.append(image)
         before_mb = allocated_mb(self.storage())
         expect(execute([*self.argv, "load", "-i", archive]))
-        self.image_mb = allocated_mb(self.storage()) - before_mb
+        if image == IMAGE:
+            self.image_mb = allocated_mb(self.storage()) - before_mb
 
     def storage(self) -> str:
         """As the engine says."""
@@ -101,9 +102,14 @@ class DockerLike:
                 found.setdefault(action, (moment_ns - begin_ns) / 1e9)
         return found
 
-    def start(self, options: Sequence[str] = NO_NETWORK, argv: Sequence[str] = IDLE) -> str:
+    def start(
+        self,
+        options: Sequence[str] = NO_NETWORK,
+        argv: Sequence[str] = IDLE,
+        image: str = IMAGE,
+    ) -> str:
         """``run -d``."""
-        done = expect(execute([*self.argv, "run", "-d", *options, *self.options, IMAGE, *argv]))
+        done = expect(execute([*self.argv, "run", "-d", *options, *self.options, image, *argv]))
         return done.output.strip()
 
     def exec(self, handle: str, argv: Sequence[str]) -> Completed:
@@ -135,13 +141,13 @@ class DockerLike:
 
     def close(self) -> None:
         """Remove instances and image."""
-        if not self._is_open:
+        if not self._images:
             return
-        self._is_open = False
         found = execute([*self.argv, "ps", "-aq", "--filter", f"label={LABEL}"]).output.split()
         if found:
             execute([*self.argv, "rm", "-f", *found])
-        execute([*self.argv, "rmi", IMAGE])
+        execute([*self.argv, "rmi", *self._images])
+        self._images.clear()
 
 
 def _write_time(moment_ns: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from proa.compare.targets.base import (
     IDLE,
+    IMAGE,
     Completed,
     Inapplicable,
     Timed,
@@ -37,7 +38,7 @@ class Host:
         """Say whether busybox is missing."""
         return "" if shutil.which("busybox") else "busybox is not installed (busybox-static)"
 
-    def open(self, archive: str) -> None:
+    def open(self, archive: str, image: str = IMAGE) -> None:
         """Need nothing."""
 
     def run(self, argv: Sequence[str]) -> Completed:
@@ -52,7 +53,12 @@ class Host:
         """None: a process takes no disk."""
         return ""
 
-    def start(self, options: Sequence[str] = (), argv: Sequence[str] = IDLE) -> str:
+    def start(
+        self,
+        options: Sequence[str] = (),
+        argv: Sequence[str] = IDLE,
+        image: str = IMAGE,  # noqa: ARG002 - the host has its own programs
+    ) -> str:
         """Start a process.
 
         Raises:

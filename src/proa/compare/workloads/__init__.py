@@ -10,12 +10,17 @@ from proa.compare.workloads.isolation import gather
 from proa.compare.workloads.life import Life, Parallel, Start
 from proa.compare.workloads.memory import Memory
 from proa.compare.workloads.processor import Processor
+from proa.compare.workloads.tools import Tools
 
 __all__ = ["Workload", "gather", "plan"]
 
 
-def plan() -> list[Workload]:
-    """Return the workloads in the order in which they are measured."""
+def plan(*, full: bool = False) -> list[Workload]:
+    """Return the workloads in the order in which they are measured.
+
+    Args:
+        full: with those that need a second, large image.
+    """
     return [
         Start(),
         Life(),
@@ -29,4 +34,5 @@ def plan() -> list[Workload]:
         Files("bind", "directory of the host", ("-v", "{}:/data")),
         Disk(),
         Http(),
+        *([Tools()] if full else []),
     ]
