@@ -115,6 +115,19 @@ def test_classic_table_is_filled_with_what_was_measured() -> None:
     assert table["System call filter"]["process"] == "filter"
 
 
+def test_classic_table_says_what_failed_was_left_out_and_fits() -> None:
+    report = sample_report()
+    report.series.append(Series(row="start.http", target="vm", failures=["x"]))
+    report.series.append(Series(row="start.http", target="host", absent="needs 9 GB of memory"))
+    table = dict(classic(report))
+    assert table["Start to the first HTTP 200"] == {
+        "host": "needs 9 GB of memory", "process": "—", "vm": "failed"
+    }  # fmt: skip
+    assert table["Instances a GB, computed from it"] == {
+        "host": "5,000", "process": "2,000", "vm": "10"
+    }  # fmt: skip
+
+
 class TestCharts:
     def test_a_bar_is_as_long_as_its_median(self) -> None:
         report = sample_report()

@@ -35,6 +35,7 @@ class Bench:
         monkeypatch.setattr(session, "gather", lambda _target: [])
         monkeypatch.setattr(session, "write_rootfs", write)
         monkeypatch.setattr(machine, "describe", lambda *_: Machine(kernel="6.18"))
+        monkeypatch.setattr(machine, "find_accelerator", lambda _engine: "TCG: no /dev/kvm")
         monkeypatch.setattr(machine, "available_mb", lambda: 4000)
 
     def run(self, **options: Any) -> Report:
@@ -77,6 +78,7 @@ def test_report_says_what_it_is_of(bench: Bench) -> None:
         "targets": ["host", "process"], "quick": True, "full": False, "only": ["start"]
     }  # fmt: skip
     assert report.machine.kernel == "6.18"
+    assert report.machine.accelerator == "TCG: no /dev/kvm"
     assert [row.key for row in report.rows] == ["start.one", "start.two"]
     assert sorted(os.listdir(bench.out)) == ["report.html", "report.json", "report.md"]
 

@@ -33,7 +33,7 @@ def describe(engine: Engine, root: str) -> Machine:
         processors=len(os.sched_getaffinity(0)),
         memory_mb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 1_000_000,
         virtualization=_run("systemd-detect-virt") or "",
-        accelerator=_accelerator(engine),
+        accelerator=find_accelerator(engine),
         mitigations=_mitigations(),
         governor=_read(_GOVERNOR),
         filesystem=_filesystem(root),
@@ -53,7 +53,7 @@ def _find(facts: object, word: str) -> str:
     return ""
 
 
-def _accelerator(engine: Engine) -> str:
+def find_accelerator(engine: Engine) -> str:
     """What is known of it without booting a guest."""
     from proa.vm.accel import find_acceleration
     from proa.vm.kernel import find_kernel

@@ -155,6 +155,9 @@ class Session:
                 self._gather(target)
             for workload in self._workloads:
                 self._measure(workload)
+            self.report.machine = msgspec.structs.replace(
+                self.report.machine, accelerator=machine.find_accelerator(self._engine)
+            )  # the first guest told
             self.report.complete = True
         finally:
             for target in self._targets:

@@ -42,7 +42,7 @@ thead th{color:var(--soft);font-weight:600}tbody th{font-weight:500;min-width:13
 .note{padding:10px 14px;border:1px solid var(--t2);border-radius:6px}
 details{margin:18px 0}summary{cursor:pointer;margin:0 0 10px}
 @media(max-width:640px){main{padding:28px 14px 60px}h1{font-size:27px}figure{padding:14px}
-.tiles{grid-template-columns:1fr 1fr;gap:10px}.tile{padding:12px}.tile b{font-size:22px}
+.tiles{grid-template-columns:1fr;gap:10px}.tile{padding:12px}.tile b{font-size:22px}
 .tile b small{font-size:13px}svg.wide{display:none}svg.narrow{display:block}
 .tag{float:none;display:block;margin:0}}
 @media print{:root{--bg:#fff;--card:#fff}body{font-size:12px}main{padding:0;max-width:none}

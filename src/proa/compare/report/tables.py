@@ -128,6 +128,19 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
             found[target] = "—" if math.isnan(value) else f"{format_figure(value)} {unit}"
             if noise:
                 found[target] = f"under {format_figure(noise)} {unit}"
+            elif series is not None and not series.samples:
+                found[target] = series.absent or "failed"
+        return found
+
+    def density() -> dict[str, str]:
+        found = {}
+        for target in report.targets:
+            memory_mb = known(report, "memory.available", target)
+            if math.isnan(memory_mb):
+                memory_mb = known(report, "memory.pss", target)
+            found[target] = "—"
+            if memory_mb > 0:
+                found[target] = format_figure(1000 / memory_mb)
         return found
 
     def read(key: str) -> dict[str, str]:
@@ -136,11 +149,17 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
     return [
         ("Kernel", read("isolation.kernel")),
         ("Start", figures("start.whole", "ms")),
+        ("Start to the first HTTP 200", figures("start.http", "ms")),
+        ("Disk of the image", read("isolation.image")),
+        ("Disk of an instance", figures("disk.second", "MB")),
         ("Memory of an instance", figures("memory.available", "MB")),
+        ("Instances a GB, computed from it", density()),
         ("System call", figures("cpu.syscall", "µs")),
         ("Computing", figures("cpu.hash", "MB/s of SHA-256")),
         ("File writing", figures("files.write", "MB/s")),
         ("Ten starts at once", figures("parallel.10", "a second")),
+        ("Small files on the root", figures("files.small", "a second")),
+        ("What can run in it", read("isolation.systems")),
         ("System call filter", read("isolation.seccomp")),
         ("Root is root on the host", read("isolation.userns")),
     ]

@@ -42,6 +42,10 @@ def gather(target: Target) -> list[Fact]:
 
     return [
         fact("kernel", "Kernel", f"{'own' if own else 'shared with the host'}, {release}"),
+        fact(
+            "systems", "What can run in it",
+            "Linux userspaces, kernels of choice" if own else "Linux userspaces of this kernel",
+        ),
         fact("capabilities", "Capabilities of root", f"{capabilities.bit_count()} of 41"),
         fact("seccomp", "System call filter", _SECCOMP.get(words.get("Seccomp", "").strip(), "?")),
         fact(
