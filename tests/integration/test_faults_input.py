@@ -103,7 +103,11 @@ class TestObjects:
             ((*RUN, "--network", "nx-net", "busybox", "true"), 125, ("nx-net", "none")),
             ((*RUN, "--volumes-from", "nx-web", "busybox", "true"), 125, ("nx-web", "ps -a")),
             ((*RUN, "--device", "/dev/nx", "busybox", "true"), 125, ("/dev/nx",)),
-            ((*RUN, "--isolation", "vm", "busybox", "true"), 125, ("vm", "leave out --isolation")),
+            (
+                (*RUN, "--isolation", "vm", "busybox", "true"),
+                125,
+                ("kernel", "proa vm kernel install"),
+            ),
             (("start", "nx-web"), 1, ("nx-web", "ps -a")),
             (("stop", "nx-web"), 1, ("nx-web", "ps -a")),
             (("rm", "nx-web"), 1, ("nx-web", "ps -a")),

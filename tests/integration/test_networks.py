@@ -1,5 +1,7 @@
 """Containers on networks, with a neighbour on the engine's LAN."""
 
+# long: one LAN, built once, and every question that can be asked on it.
+
 from __future__ import annotations
 
 import json

@@ -116,13 +116,17 @@ def compile_module(path: str) -> bytes:
 
     The name in it is short: nobody has the source in the guest.
     """
-    import importlib.util
-    import marshal
+    import py_compile
+    import tempfile
 
-    source = _read(path)
     name = f"<{os.path.basename(os.path.dirname(path))}/{os.path.basename(path)}>"
-    code = compile(source, name, "exec", dont_inherit=True, optimize=2)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+    with tempfile.TemporaryDirectory(prefix="proa-bytecode-") as directory:
+        made = f"{directory}/module.pyc"
+        py_compile.compile(
+            path, made, name, doraise=True, optimize=2,
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )  # fmt: skip
+        return _read(made)
 
 
 def _read(path: str) -> bytes:
