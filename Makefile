@@ -16,8 +16,9 @@ setup: ## make .venv, install proa into it and the system packages that are miss
 demo: ## set up, bootstrap a Debian image, run containers and tell what happens
 	@scripts/demo
 
-test: lint ## everything that CI runs: lint, unit, conformance, integration, attacks
+test: lint ## everything that CI runs: lint, unit, conformance, integration, attacks, cgroup v2
 	@$(AS_ROOT) $(PYTHON) -m pytest $(PYTEST)
+	@$(AS_ROOT) $(PYTHON) -m tests.support.v2
 
 test-v2: test-setup ## the cgroup, runtime and network suites in a guest: Debian's kernel, pure cgroup v2
 	@$(AS_ROOT) $(PYTHON) -m tests.support.v2 --all
