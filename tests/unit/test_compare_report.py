@@ -115,6 +115,11 @@ def test_classic_table_is_filled_with_what_was_measured() -> None:
     assert table["System call filter"]["process"] == "filter"
 
 
+def test_classic_table_has_no_empty_rows() -> None:
+    assert "File writing" not in dict(classic(sample_report()))
+    assert classic(sample_report(series=[], facts=[])) == []
+
+
 def test_classic_table_says_what_failed_was_left_out_and_fits() -> None:
     report = sample_report()
     report.series.append(Series(row="start.http", target="vm", failures=["x"]))
@@ -152,6 +157,11 @@ class TestCharts:
         report.series.append(Series(row="cpu.hash", target="vm", absent="takes 9 min a time"))
         drawn = charts.bars(report, report.get_row("cpu.hash"))
         assert "vm isolation: takes 9 min a time" in drawn
+
+    def test_a_target_keeps_its_colour(self) -> None:
+        report = sample_report(targets={"vm": "vm isolation"})
+        assert "--t2" in charts.bars(report, CALL)
+        assert "--t2" in page.render(report).split("<div class=tiles>")[1].split("</div>")[0]
 
     def test_phases_are_stacked_and_named(self) -> None:
         drawn = charts.phases(sample_report(), START)

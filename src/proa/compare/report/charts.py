@@ -22,8 +22,8 @@ _DOTS = 60
 _DECADES_APART = 40
 """How many times the least median the largest is where bars are logarithmic."""
 
-PALETTE = 6
-"""Colours of targets; later ones begin anew."""
+_COLOURS = {"host": 0, "process": 1, "vm": 2, "docker": 3, "podman": 4}
+_OTHER_COLOUR = 5
 
 
 class Layout(NamedTuple):
@@ -61,7 +61,7 @@ NARROW = Layout("narrow", 330, 0, 92)
 
 
 class _Drawn(NamedTuple):
-    number: int
+    colour: str
     title: str
     samples: list[float]
     summary: Summary
@@ -95,11 +95,11 @@ def bars(report: Report, row: Row, layout: Layout = WIDE) -> str:
 
 def _find(report: Report, row: Row) -> list[_Drawn]:
     found = []
-    for number, (name, title) in enumerate(report.targets.items()):
+    for name, title in report.targets.items():
         series = report.find(row.key, name)
         if series is not None and series.samples:
             summary, noise = summarize(series.samples), noise_of(series)
-            found.append(_Drawn(number % PALETTE, title, series.samples, summary, noise))
+            found.append(_Drawn(colour_of(name), title, series.samples, summary, noise))
     return found
 
 
@@ -113,7 +113,7 @@ def _bar(row: Row, one: _Drawn, scale: _Scale, layout: Layout, y: float) -> str:
     parts = [
         (
             f'<rect x="{left}" y="{y:.0f}" width="{width:.1f}" height="{_BAR}" rx="3"'
-            f' fill="var(--t{one.number})"/>'
+            f' fill="{one.colour}"/>'
         )
     ]
     if len(one.samples) > 1:
@@ -146,28 +146,38 @@ def phases(report: Report, row: Row, layout: Layout = WIDE) -> str:
             continue
         parts.append(layout.write_name(y, title))
         y += layout.head
-        x = float(layout.label)
+        x, room = float(layout.label), layout.width - layout.label
         for number, (phase, value) in enumerate(zip(row.phases, known, strict=True)):
-            width = value / total * layout.room
+            width = value / total * room
             parts.append(
-                f'<rect x="{x:.1f}" y="{y:.0f}" width="{max(width, 0.5):.1f}" height="{_BAR}"'
+                f'<rect x="{x:.1f}" y="{y:.0f}" width="{width:.1f}" height="{_BAR}"'
                 f' fill="var(--p{number % 4})"><title>{escape(phase)}: {format_figure(value)}'
                 f" {escape(unit_of(row))}</title></rect>"
             )
             x += width
         words = " + ".join(format_figure(value) for value in known)
-        parts.append(_text("f", x + 8, y + _BAR / 2 + 5, words))
-        y += _BAR + 12
+        parts.append(_text("v", layout.label, y + _BAR + 16, f"{words} {unit_of(row)}"))
+        y += _BAR + 30
     if not parts:
         return ""
-    legend = []
+    legend = _legend(row, layout, y)
+    height = y + (20 if layout.label else 20 * len(row.phases))
+    return _svg(layout, height, [*parts, *legend], f"{row.title}: phases")
+
+
+def _legend(row: Row, layout: Layout, y: float) -> list[str]:
+    """Colours of phases: in a line, or below each other where there is no room for a line."""
+    parts, x = [], float(layout.label)
     for number, phase in enumerate(row.phases):
-        x = layout.label + number * layout.room / len(row.phases)
-        legend.append(
+        parts.append(
             f'<rect x="{x:.0f}" y="{y + 4:.0f}" width="12" height="12" rx="2"'
             f' fill="var(--p{number % 4})"/>{_text("v", x + 18, y + 15, phase)}'
         )
-    return _svg(layout, y + 22, [*parts, *legend], f"{row.title}: phases")
+        if layout.label:
+            x += 44 + 7.5 * len(phase)
+        else:
+            y += 20
+    return parts
 
 
 class _Scale:
@@ -195,6 +205,11 @@ def is_logarithmic(report: Report, row: Row) -> bool:
 def _are_decades_apart(medians: list[float]) -> bool:
     positive = [value for value in medians if value > 0]
     return len(positive) > 1 and max(positive) / min(positive) > _DECADES_APART
+
+
+def colour_of(target: str) -> str:
+    """A target has the same colour in every report."""
+    return f"var(--t{_COLOURS.get(target, _OTHER_COLOUR)})"
 
 
 def unit_of(row: Row) -> str:

@@ -65,7 +65,7 @@ def render(report: Report) -> str:
 def _tiles(report: Report) -> str:
     """The start of each target in large, and what else decides, small."""
     tiles = []
-    for number, (name, title) in enumerate(report.targets.items()):
+    for name, title in report.targets.items():
         start = known(report, "start.whole", name)
         if math.isnan(start):
             continue
@@ -81,7 +81,7 @@ def _tiles(report: Report) -> str:
             if not math.isnan(value) and (name != "host" or "host" not in unit)
         )
         tiles.append(
-            f'<div class=tile style="border-top-color:var(--t{number % charts.PALETTE})">'
+            f'<div class=tile style="border-top-color:{charts.colour_of(name)}">'
             f"<h3>{escape(title)}</h3><b>{format_figure(large[0])} <small>{large[1]} to start"
             f"</small></b><dl>{pairs}</dl></div>"
         )
@@ -114,7 +114,8 @@ def _figure(report: Report, row: Row) -> str:
     scale = ", logarithmic" if charts.is_logarithmic(report, row) else ""
     stacked = _both(charts.phases, report, row) if row.phases else ""
     if stacked:
-        stacked = f"<p class='soft sub'>Its phases, medians in {escape(row.unit)}</p>{stacked}"
+        words = "What it consists of: medians of its phases, to scale within each bar"
+        stacked = f"<p class='soft sub'>{words}</p>{stacked}"
     return (
         f"<figure><span class=tag>{better}{scale}</span><h3>{escape(row.title)}</h3>"
         f"<figcaption>{escape(row.definition)}</figcaption>{drawn}{stacked}</figure>"

@@ -116,7 +116,10 @@ def _between(report: Report) -> list[str]:
 
 
 def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
-    """The table that every introduction has, filled with what was measured and read here."""
+    """The table that every introduction has, filled with what was measured and read here.
+
+    Rows of which nothing is known are left out.
+    """
     facts = {(fact.key, fact.target): fact.value for fact in report.facts}
 
     def figures(row: str, unit: str) -> dict[str, str]:
@@ -146,7 +149,7 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
     def read(key: str) -> dict[str, str]:
         return {target: facts.get((key, target), "—") for target in report.targets}
 
-    return [
+    rows = [
         ("Kernel", read("isolation.kernel")),
         ("Start", figures("start.whole", "ms")),
         ("Start to the first HTTP 200", figures("start.http", "ms")),
@@ -163,3 +166,4 @@ def classic(report: Report) -> list[tuple[str, dict[str, str]]]:
         ("System call filter", read("isolation.seccomp")),
         ("Root is root on the host", read("isolation.userns")),
     ]
+    return [(name, cells) for name, cells in rows if set(cells.values()) != {"—"}]

@@ -9,6 +9,7 @@ from proa.compare.model import Fact
 from proa.compare.targets.base import CompareError, Target, expect
 
 _SECCOMP = {"0": "none", "1": "strict", "2": "filter"}
+_NOTHING_MB = 0.05
 _SCRIPT = (
     "uname -r; grep -E '^(CapEff|Seccomp|NoNewPrivs):' /proc/self/status; echo uid_map"
     " $(cat /proc/self/uid_map); echo devices $(ls /dev | wc -l);"
@@ -56,8 +57,13 @@ def gather(target: Target) -> list[Fact]:
         *(
             []
             if math.isnan(target.image_mb)
-            else [fact("image", "Disk of the image", f"{target.image_mb:.2f} MB")]
+            else [fact("image", "Disk of the image", _describe(target.image_mb))]
         ),
         fact("devices", "Entries in /dev", words.get("devices", "?")),
         fact("processes", "Processes that it sees", words.get("processes", "?")),
     ]  # fmt: skip
+
+
+def _describe(image_mb: float) -> str:
+    """What loading the image took; its layers may be there already, from another target."""
+    return f"{image_mb:.2f} MB" if image_mb > _NOTHING_MB else "shared with what was there"
