@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +64,43 @@ def test_unknown_target(fresh_proa: Proa, tmp_path: Path) -> None:
     ended = fresh_proa("compare", "--targets", "moon", "--out", str(tmp_path / "out"))
     assert ended.code == 1
     assert "unknown target 'moon'" in ended.stderr
+
+
+def test_interrupted_and_gone_on_with(fresh_proa: Proa, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("compare", "--quick", "--targets", "process", "--only", "start", "--out", str(out))
+    with fresh_proa.spawn(*words) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line == b"start: process isolation\n":
+                break
+        _await_samples(out / "report.json", running)
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=_TIMEOUT_S)
+        assert running.returncode == 130
+
+    partial = json.loads((out / "report.json").read_bytes())
+    assert not partial["complete"]
+    taken = partial["series"][0]["samples"]
+    assert 0 < len(taken) < 10
+    assert fresh_proa.ok("images", "-q") == ""
+    assert fresh_proa.containers() == []
+
+    fresh_proa.ok(*words, timeout_s=_TIMEOUT_S)
+    report = json.loads((out / "report.json").read_bytes())
+    assert report["complete"]
+    assert report["series"][0]["samples"][: len(taken)] == taken
+    assert len(report["series"][0]["samples"]) == 10
+
+
+def _await_samples(path: Path, running: subprocess.Popen[bytes]) -> None:
+    """Wait for the first report that has a sample."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while time.monotonic() < deadline and running.poll() is None:
+        try:
+            if json.loads(path.read_bytes())["series"]:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)  # a file on disk has no event to wait for here
+    raise AssertionError("no sample was taken")
