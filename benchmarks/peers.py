@@ -231,11 +231,6 @@ class Docker(Peer):
         """The daemon's socket."""
         return self._socket.removeprefix("unix://")
 
-    @property
-    def path(self) -> str:
-        """The daemon's socket."""
-        return self._socket.removeprefix("unix://")
-
     def argv(self, *words: str) -> list[str]:
         """Return the argv of ``docker <words>`` on this daemon."""
         return [*self._client, *words]

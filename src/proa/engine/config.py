@@ -285,4 +285,6 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     log: LogConfig = LogConfig()
     health: HealthConfig | None = None
     isolation: Literal["process", "vm"] = "process"
+    vm_accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    vm_kernel: str = ""
     platform: str = ""

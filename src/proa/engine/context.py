@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from proa.engine.config import ContainerConfig
 from proa.engine.layout import Layout
 from proa.engine.state import State
 from proa.image.store import ImageStore
@@ -35,12 +36,14 @@ class Context:
         self._make_ready()
         return self._images
 
-    def isolation(self, name: str) -> Isolation:
-        """Return the isolation of that name, ``process`` or ``vm``."""
-        if name == "vm":
+    def isolation(self, config: ContainerConfig) -> Isolation:
+        """Return the isolation that a container asks for."""
+        if config.isolation == "vm":
             from proa.vm.isolation import VmIsolation
 
-            return VmIsolation(self.layout.root)
+            return VmIsolation(
+                self.layout.root, accelerator=config.vm_accelerator, kernel=config.vm_kernel
+            )
         return ProcessIsolation()
 
     def warm(self) -> None:

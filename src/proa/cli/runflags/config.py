@@ -97,6 +97,8 @@ def config_from(options: Options, io: IO) -> ContainerConfig:  # long: one line 
         health=health_from(options),
         log=_log(options),
         isolation=_isolation(options),
+        vm_accelerator=_accelerator(options),
+        vm_kernel=options[t.KERNEL],
         platform=options[t.PLATFORM],
     )
 
@@ -282,6 +284,20 @@ def _log(options: Options) -> LogConfig:
     if driver == "none" and settings:
         raise UsageError("invalid logging opts for driver none")
     return LogConfig(driver=driver, options=settings)
+
+
+def _accelerator(options: Options) -> Literal["auto", "kvm", "tcg"]:
+    word = options[t.VM_ACCEL]
+    if (word or options[t.KERNEL]) and _isolation(options) != "vm":
+        flag = t.VM_ACCEL if word else t.KERNEL
+        raise UsageError(f"--{flag.name} needs --isolation vm")
+    if word == "kvm":
+        return "kvm"
+    if word == "tcg":
+        return "tcg"
+    if word not in ("", "auto"):
+        raise UsageError(f"invalid accelerator '{word}': use auto, kvm or tcg")
+    return "auto"
 
 
 def _isolation(options: Options) -> Literal["process", "vm"]:

@@ -355,7 +355,7 @@ class Supervisor:
 
     def _start_process(self, stdin: int = -1) -> tuple[str, ...]:
         spec, warnings = compose_sandbox(self._context, self._journal.record, self._image)
-        isolation = self._context.isolation(self._config.isolation)
+        isolation = self._context.isolation(self._config)
         on_network = self._network.prepare()
         if self._config.tty:
             spec = fit_terminal(spec, stdin)

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from proa.engine import berths
 from proa import log
+from proa.engine import berths
 from proa.engine import context as contexts
 from proa.engine.berths import Berth
 from proa.engine.containers import run

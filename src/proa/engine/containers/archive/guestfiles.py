@@ -228,7 +228,7 @@ def _parked(context: Context, record: ContainerRecord) -> Iterator[GuestFiles]:
     spec, _ = compose_sandbox(context, record, image)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        isolation = context.isolation(record.config.isolation)
+        isolation = context.isolation(record.config)
         sandbox = isolation.create(spec, Stdio(null, null, null))
     finally:
         os.close(null)
