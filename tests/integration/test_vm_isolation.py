@@ -210,6 +210,9 @@ def test_the_same_from_python(engine: Proa) -> None:
     from proa.engine.config import ContainerConfig
 
     with proa.Engine(engine.root, engine.run_dir) as library:
+        told = library.run(guests.BUSYBOX, ["uname", "-r"], network="none", isolation="vm")
+        assert told.exit_code == 0
+        assert told.stdout.decode().strip() != os.uname().release
         config = ContainerConfig(
             image=guests.BUSYBOX, command=("sleep", "1000"), isolation="vm", network_mode="none"
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ContainerConfig,
         EndpointConfig,
         ExecConfig,
+        IsolationName,
         MountConfig,
         PortConfig,
         Pull,
@@ -1170,6 +1171,7 @@ class AsyncEngine:
         cpus: str = "",
         stdin: bytes | None = None,
         pull: Pull = "missing",
+        isolation: IsolationName = "process",
     ) -> Result:
         """Run a command in a new container, wait for it, remove the container."""
         return await call(
@@ -1186,6 +1188,7 @@ class AsyncEngine:
             cpus=cpus,
             stdin=stdin,
             pull=pull,
+            isolation=isolation,
         )
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 Pull = Literal["missing", "always", "never"]
+IsolationName = Literal["process", "vm"]
 
 
 class MountConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -284,7 +285,7 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     restart: RestartPolicy = RestartPolicy()
     log: LogConfig = LogConfig()
     health: HealthConfig | None = None
-    isolation: Literal["process", "vm"] = "process"
+    isolation: IsolationName = "process"
     vm_accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     vm_kernel: str = ""
     platform: str = ""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proa.engine import context as contexts
-from proa.engine.config import ContainerConfig, MountConfig, Pull, Resources
+from proa.engine.config import ContainerConfig, IsolationName, MountConfig, Pull, Resources
 from proa.engine.containers.api import Containers
 from proa.engine.containers.create import Created
 from proa.engine.containers.pending import RunOutcome
@@ -104,6 +104,7 @@ class Engine:
         cpus: str = "",
         stdin: bytes | None = None,
         pull: Pull = "missing",
+        isolation: IsolationName = "process",
     ) -> Result:
         """Run a command in a new container, wait for it, remove the container.
 
@@ -114,6 +115,7 @@ class Engine:
             memory: a size, ``512m``.
             cpus: how many, ``1.5``.
             stdin: what the command reads; None: nothing at all.
+            isolation: ``vm`` for a kernel of its own.
 
         Raises:
             NotFound: no such image.
@@ -134,6 +136,7 @@ class Engine:
             ),
             open_stdin=stdin is not None,
             auto_remove=True,
+            isolation=isolation,
         )
         return _run_and_collect(self.containers, config, name, pull, stdin)
 
