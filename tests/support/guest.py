@@ -76,8 +76,11 @@ mount -t devpts -o mode=620,ptmxmode=666 devpts /root/dev/pts
 mount -t tmpfs tmpfs /root/dev/shm; mount -t tmpfs tmpfs /root/run
 mount -t mqueue mqueue /root/dev/mqueue
 mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
+mkdir /checkout; mount -o bind /root@CHECKOUT@ /checkout
 mount -t ext4 /dev/vda /root/var/tmp
 mkdir -p -m 1777 /root/var/tmp/tmp; mount -o bind /root/var/tmp/tmp /root/tmp
+# The scratch disk may cover it.
+mkdir -p /root@CHECKOUT@; mount -o bind /checkout /root@CHECKOUT@
 hostname guest; ip link set lo up
 ln -sf /proc/self/fd /root/dev/fd
 cp /job /root/run/job
@@ -215,7 +218,9 @@ def _build_initramfs(kernel: Kernel, command: Sequence[str], extra: dict[str, st
         order.append(name)
     archive.add_file("modules/order", "\n".join(order).encode())
     lines = [f"over {name} /root{shlex.quote(path)}" for name, path in extra.items()]
-    archive.add_file("init", _INIT.replace("@EXTRA@", "\n".join(lines)).encode(), 0o755)
+    script = _INIT.replace("@EXTRA@", "\n".join(lines))
+    script = script.replace("@CHECKOUT@", shlex.quote(os.getcwd()))
+    archive.add_file("init", script.encode(), 0o755)
     job = _JOB.format(
         path=shlex.quote(os.environ.get("PATH", os.defpath)),
         cache=shlex.quote(cache_directory()),
