@@ -6,6 +6,7 @@ compared: every case of a table is measured in the same rounds, and what counts 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -260,6 +261,33 @@ def table(samples: Sequence[Sample], baseline: str) -> str:
             f"  {ratio:6.2f}  {len(s.times_ms)}{failed}"
         )
     return "\n".join(lines)
+
+
+def option_parser(
+    name: str, description: str | None, sections: Iterable[str], quick: str
+) -> argparse.ArgumentParser:
+    """Return the options that benchmarks of several sections share.
+
+    Args:
+        name: of the module.
+        description: its docstring.
+        sections: what ``--only`` chooses from.
+        quick: what ``--quick`` does.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--only", nargs="+", choices=sections, help="sections to measure")
+    parser.add_argument("--json", metavar="FILE", help="write every figure to FILE")
+    return parser
+
+
+def conclude(report: Report, path: str | None) -> int:
+    """Keep every figure in ``path``, if there is one; judge the promises; return the exit code."""
+    if path:
+        with open(path, "w") as file:
+            file.write(to_json(report))
+    print("\n" + "\n".join(verdict.line() for verdict in report.verdicts))
+    return 0 if all(verdict.kept for verdict in report.verdicts) else 1
 
 
 def to_json(report: Report) -> str:

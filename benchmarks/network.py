@@ -319,11 +319,7 @@ def main() -> int:
         return 2
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    if options.json:
-        with open(options.json, "w") as file:
-            file.write(measure.to_json(report))
-    print("\n" + "\n".join(verdict.line() for verdict in report.verdicts))
-    return 0 if all(verdict.kept for verdict in report.verdicts) else 1
+    return measure.conclude(report, options.json)
 
 
 def _open_peers(stack: ExitStack, archive: str, base: str) -> Iterator[Bridged]:
@@ -348,11 +344,10 @@ def _open_peers(stack: ExitStack, archive: str, base: str) -> Iterator[Bridged]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.network", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the repetitions")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure")
+    parser = measure.option_parser(
+        "benchmarks.network", __doc__, SECTIONS, "a fifth of the repetitions"
+    )
     parser.add_argument("--no-peers", action="store_true", help="Proa alone")
-    parser.add_argument("--json", metavar="FILE", help="write every figure to FILE")
     return parser.parse_args()
 
 

@@ -276,19 +276,14 @@ def main() -> int:
         return 2
     finally:
         shutil.rmtree(base)
-    if options.json:
-        with open(options.json, "w") as file:
-            file.write(measure.to_json(report))
-    print("\n" + "\n".join(verdict.line() for verdict in report.verdicts))
-    return 0 if all(verdict.kept for verdict in report.verdicts) else 1
+    return measure.conclude(report, options.json)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.start", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the repetitions")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure")
+    parser = measure.option_parser(
+        "benchmarks.start", __doc__, SECTIONS, "a fifth of the repetitions"
+    )
     parser.add_argument("--peers", nargs="*", default=[], help="peers to consider (all installed)")
-    parser.add_argument("--json", metavar="FILE", help="write every figure to FILE")
     return parser.parse_args()
 
 

@@ -211,19 +211,13 @@ def main() -> int:
     except (MeasurementError, ProaError) as error:
         print(f"measuring failed: {error}", file=sys.stderr)
         return 2
-    if options.json:
-        with open(options.json, "w") as file:
-            file.write(measure.to_json(report))
-    print("\n" + "\n".join(verdict.line() for verdict in report.verdicts))
-    return 0 if all(verdict.kept for verdict in report.verdicts) else 1
+    return measure.conclude(report, options.json)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.vm", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the repetitions")
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to measure")
-    parser.add_argument("--json", metavar="FILE", help="write every figure to FILE")
-    return parser.parse_args()
+    return measure.option_parser(
+        "benchmarks.vm", __doc__, SECTIONS, "a quarter of the repetitions"
+    ).parse_args()
 
 
 if __name__ == "__main__":

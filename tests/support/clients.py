@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.engines import Completed
+from tests.support.engines import CommandLine, Completed
 from tests.support.serving import Api
 
 CLIENTS = Path(__file__).parent.parent.parent / ".cache/clients"
@@ -55,13 +55,16 @@ def find_docker() -> str:
     return ""
 
 
-class Docker:
+class Docker(CommandLine):
     """The command line with a client directory of its own.
 
     Attributes:
         api: the server it speaks to.
         directory: ``DOCKER_CONFIG``.
     """
+
+    name = "docker"
+    timeout_s = _TIMEOUT_S
 
     def __init__(self, api: Api, directory: Path) -> None:
         self.api = api
@@ -73,45 +76,9 @@ class Docker:
         """Return the environment of a command."""
         return self.api.environment(DOCKER_CONFIG=str(self.directory), **(extra or {}))
 
-    def __call__(
-        self,
-        *words: str,
-        stdin: bytes = b"",
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float = _TIMEOUT_S,
-    ) -> Completed:
-        """Run ``docker <words>`` to its end.
-
-        Raises:
-            subprocess.TimeoutExpired: it did not end in time; it was killed.
-        """
-        done = subprocess.run(
-            [find_docker(), *words],
-            input=stdin,
-            capture_output=True,
-            env=self.environment(env),
-            cwd=cwd,
-            timeout=timeout_s,
-            check=False,
-        )
-        return Completed(
-            done.returncode,
-            done.stdout.decode("utf-8", "surrogateescape"),
-            done.stderr.decode("utf-8", "surrogateescape"),
-        )
-
-    def ok(self, *words: str, **options: Any) -> str:
-        """Run ``docker <words>``, assert exit code 0, return what it printed."""
-        done = self(*words, **options)
-        assert done.code == 0, f"docker {' '.join(words)} gave {done.code}: {done.stderr}"
-        return done.stdout.removesuffix("\n")
-
-    def spawn(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start ``docker <words>`` with pipes on 0, 1, 2; use it as a context manager."""
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        env = self.environment(options.pop("env", None))
-        return subprocess.Popen([find_docker(), *words], **{**pipes, **options}, env=env)
+    def argv(self) -> list[str]:
+        """Return what stands in front of the words."""
+        return [find_docker()]
 
 
 class Compose:

@@ -37,43 +37,44 @@ def launcher() -> list[str]:
     return [sys.executable, os.path.join(os.getcwd(), "scripts", "proa")]
 
 
-class Proa:
-    """The command line on one engine root.
+class CommandLine:
+    """A program that tests run with words, to its end or beside them.
 
     Attributes:
-        root: state directory (``PROA_ROOT``).
-        run_dir: volatile directory (``PROA_RUN``).
-        prefix: words in front of every command line, to run it in another network namespace.
+        name: in messages.
+        timeout_s: of a command that is given none.
     """
 
-    def __init__(self, root: str, run_dir: str, prefix: Sequence[str] = ()) -> None:
-        self.root = root
-        self.run_dir = run_dir
-        self.prefix = list(prefix)
+    name = ""
+    timeout_s = COMMAND_TIMEOUT_S
+
+    def argv(self) -> list[str]:
+        """Return what stands in front of the words."""
+        raise NotImplementedError
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the environment of a command on this engine."""
-        return {**os.environ, "PROA_ROOT": self.root, "PROA_RUN": self.run_dir, **(extra or {})}
+        """Return the environment of a command."""
+        raise NotImplementedError
 
     def __call__(
         self,
         *words: str,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
-        timeout_s: float = COMMAND_TIMEOUT_S,
-        cwd: str | None = None,
+        timeout_s: float | None = None,
+        cwd: str | os.PathLike[str] | None = None,
     ) -> Completed:
-        """Run ``proa <words>`` to its end.
+        """Run it with ``words`` to its end.
 
         Raises:
             subprocess.TimeoutExpired: it did not end in time; it was killed.
         """
         done = subprocess.run(
-            [*self.prefix, *launcher(), *words],
+            [*self.argv(), *words],
             input=stdin,
             capture_output=True,
             env=self.environment(env),
-            timeout=timeout_s,
+            timeout=self.timeout_s if timeout_s is None else timeout_s,
             cwd=cwd,
             check=False,
         )
@@ -84,18 +85,41 @@ class Proa:
         )
 
     def ok(self, *words: str, **options: Any) -> str:
-        """Run ``proa <words>``, assert exit code 0, return its output without the last newline."""
+        """Run it with ``words``, assert exit code 0, return its output without the last newline."""
         done = self(*words, **options)
-        assert done.code == 0, f"proa {' '.join(words)} gave {done.code}: {done.stderr}"
+        assert done.code == 0, f"{self.name} {' '.join(words)} gave {done.code}: {done.stderr}"
         return done.stdout.removesuffix("\n")
 
     def spawn(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start ``proa <words>`` with pipes on 0, 1, 2; use it as a context manager."""
+        """Start it with ``words`` with pipes on 0, 1, 2; use it as a context manager."""
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         env = self.environment(options.pop("env", None))
-        return subprocess.Popen(
-            [*self.prefix, *launcher(), *words], **{**pipes, **options}, env=env
-        )
+        return subprocess.Popen([*self.argv(), *words], **{**pipes, **options}, env=env)
+
+
+class Proa(CommandLine):
+    """The command line on one engine root.
+
+    Attributes:
+        root: state directory (``PROA_ROOT``).
+        run_dir: volatile directory (``PROA_RUN``).
+        prefix: words in front of every command line, to run it in another network namespace.
+    """
+
+    name = "proa"
+
+    def __init__(self, root: str, run_dir: str, prefix: Sequence[str] = ()) -> None:
+        self.root = root
+        self.run_dir = run_dir
+        self.prefix = list(prefix)
+
+    def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a command on this engine."""
+        return {**os.environ, "PROA_ROOT": self.root, "PROA_RUN": self.run_dir, **(extra or {})}
+
+    def argv(self) -> list[str]:
+        """Return what stands in front of the words."""
+        return [*self.prefix, *launcher()]
 
     def containers(self) -> list[str]:
         """Return the ids of all containers, running or not; none where no state exists yet."""
