@@ -140,6 +140,7 @@ def subject(archive: str, executor: str = "auto") -> Iterator[Subject]:
             yield made
         finally:
             made.remove_all()
+            engines.await_teardown(proa)
             made.engine.close()
 
 

@@ -206,8 +206,12 @@ def main() -> int:
                 scale=0.25 if options.quick else 1.0,
                 report=report,
             )
-            for name in options.only or SECTIONS:
-                SECTIONS[name](setting)
+            try:
+                for name in options.only or SECTIONS:
+                    SECTIONS[name](setting)
+            finally:
+                proa.remove_all()
+                engines.await_teardown(proa)
     except (MeasurementError, ProaError) as error:
         print(f"measuring failed: {error}", file=sys.stderr)
         return 2

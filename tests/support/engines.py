@@ -200,6 +200,17 @@ def _holds_below(pid: int, prefix: str) -> bool:
     return False
 
 
+def await_teardown(proa: Proa) -> None:
+    """Wait, bounded, until supervisors have removed what their containers had.
+
+    They do so after the answer; ended by force meanwhile, they would leave it to a next command
+    that a root about to be removed never sees.
+    """
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while supervisors(proa) and time.monotonic() < deadline:
+        time.sleep(0.01)  # not our children: their end can only be seen in /proc
+
+
 def end_processes(run_dir: str) -> None:
     """Kill the engine's processes on ``run_dir`` and wait for their end, bounded."""
     deadline = time.monotonic() + _END_TIMEOUT_S
